@@ -1,0 +1,26 @@
+# `make sweep` and `make test` set everything up on their own: .venv is made when it is missing or older than pyproject.toml.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: sweep test check format clean
+sweep: .venv/.installed            ## run the quickstart sweep: real images, real actors, figure and tables on disk
+	$(BIN)/python -m orchestrator.sweep
+
+test: .venv/.installed             ## run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/.installed            ## lint, format and type checks
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: .venv/.installed           ## apply formatting and safe fixes
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:                             ## remove the environment (results/ stays)
+	rm -rf .venv
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+	touch $@

@@ -1,0 +1,146 @@
+"""Where a network is cut and what stands at the cuts: builds any one component on its own.
+
+    x ──▶ C^1 ─▶ g^1 ─▶ y_1            subnetworks j = 1 … N run in parallel
+    x ──▶ C^2 ─▶ g^2 ─▶ y_2            r_j = y_j − C^{j+1}(x)
+    x ──▶ C^3 ─▶ g^3 ─▶ y_3 ─▶ + ─▶ h  F^1, F^2 carry the r_j to the end
+
+Indices j are 1-based, as in the paper.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TypeVar
+
+from torch import nn
+
+from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
+from models.initialisation import ModuleFactory, as_factory, build_seeded
+from models.partition import PARTITIONS, check
+from models.preprocess import PREPROCESSES
+
+Entry = TypeVar("Entry")
+
+
+def paper_n_coarse_units(n_subnetworks: int) -> int:
+    """N_c = ⌈12 / N⌉ units in each F^j (paper, section 5)."""
+    return ceil(12 / n_subnetworks)
+
+
+@dataclass(frozen=True)
+class Tearing:
+    """A network torn into N subnetworks, not yet allocated; made by :func:`plan_tearing`.
+
+    Each ``build_…`` method returns one component with the same initial weights wherever and in
+    whatever order it is called: unit i's depend on (seed, i) alone, those of C^j and F^j on the
+    seed and on where g^j and g^{j+1} begin.
+
+    Attributes:
+        network: what is torn.
+        sizes: units per subnetwork.
+        n_coarse_units: N_c, units in each F^j.
+        preprocess: factory of C^j, j > 1.
+        coarse: factory of F^j.
+        seed: seed of the initial weights.
+    """
+
+    network: FeedForward
+    sizes: tuple[int, ...]
+    n_coarse_units: int
+    preprocess: PreprocessFactory
+    coarse: CoarseFactory | None
+    seed: int
+
+    @property
+    def n_subnetworks(self) -> int:
+        """N."""
+        return len(self.sizes)
+
+    def units(self, j: int) -> range:
+        """The 0-based indices of the units of g^j."""
+        start = sum(self.sizes[: j - 1])
+        return range(start, start + self.sizes[j - 1])
+
+    def shape(self, j: int) -> Shape:
+        """Shape of one sample that g^j reads; j = N + 1 gives what the postprocess reads."""
+        return self.network.trace.shapes[sum(self.sizes[: j - 1])]
+
+    def preprocess_factory(self, j: int) -> ModuleFactory:
+        """The factory of C^j; C^1 is the network's own C."""
+        if j == 1:
+            return as_factory(self.network.preprocess)
+        return lambda: self.preprocess(self.network.input_shape, self.shape(j))
+
+    def coarse_factory(self, j: int) -> ModuleFactory:
+        """The factory of F^j, j = 1 … N − 1: from g^{j+1}'s input shape to its output shape."""
+        coarse = self.coarse
+        if coarse is None:
+            raise ValueError(
+                f"{self.network.name} names no coarse network: "
+                "give tear(coarse=…) or FeedForward(coarse=…) a factory"
+            )
+        return lambda: coarse(self.shape(j + 1), self.shape(j + 2), self.n_coarse_units)
+
+    def build_preprocess(self, j: int) -> nn.Module:
+        """C^j."""
+        return build_seeded(self.preprocess_factory(j), self.seed, "preprocess", self.units(j).start)
+
+    def build_subnetwork(self, j: int) -> nn.Sequential:
+        """g^j."""
+        return nn.Sequential(
+            *(build_seeded(as_factory(self.network.units[i]), self.seed, "unit", i) for i in self.units(j))
+        )
+
+    def build_coarse(self, j: int) -> nn.Module:
+        """F^j, j = 1 … N − 1."""
+        return build_seeded(self.coarse_factory(j), self.seed, "coarse", self.units(j + 1).start)
+
+    def build_postprocess(self) -> nn.Module:
+        """h."""
+        return build_seeded(as_factory(self.network.postprocess), self.seed, "postprocess")
+
+
+def plan_tearing(
+    network: FeedForward,
+    n_subnetworks: int = 1,
+    *,
+    partition: str | Sequence[int] = "uniform",
+    n_coarse_units: int | None = None,
+    preprocess: str | PreprocessFactory = "strided",
+    coarse: CoarseFactory | None = None,
+    seed: int = 0,
+) -> Tearing:
+    """Decide where to cut ``network`` and what to put at the cuts; nothing is allocated yet.
+
+    Args:
+        network: what to tear.
+        n_subnetworks: N; 1 gives the network itself.
+        partition: name in :data:`models.partition.PARTITIONS`, or the sizes themselves.
+        n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
+        preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1.
+        coarse: factory of F^j; the architecture's own if None.
+        seed: seed of the initial weights.
+
+    Raises:
+        ValueError: an empty subnetwork, an unknown name, N_c < 1, or shapes that no component joins.
+    """
+    if isinstance(partition, str):
+        sizes = _look_up("partition", partition, PARTITIONS)(network.n_units, n_subnetworks)
+    else:
+        sizes = check(partition, network.n_units)
+        if len(sizes) != n_subnetworks:
+            raise ValueError(f"partition {sizes} is for {len(sizes)} subnetworks, not {n_subnetworks}")
+    if isinstance(preprocess, str):
+        preprocess = _look_up("preprocess", preprocess, PREPROCESSES)
+    if n_coarse_units is None:
+        n_coarse_units = paper_n_coarse_units(n_subnetworks)
+    if n_coarse_units < 1:
+        raise ValueError(f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit")
+    return Tearing(network, sizes, n_coarse_units, preprocess, coarse or network.coarse, seed)
+
+
+def _look_up(kind: str, name: str, registry: dict[str, Entry]) -> Entry:
+    """The registry's entry, or an error that lists the names there are."""
+    if name not in registry:
+        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(registry)}")
+    return registry[name]

@@ -32,13 +32,18 @@ class PararealNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch (batch, *input_shape) to the output of h."""
-        inputs = [preprocess(x) for preprocess in self.preprocesses]
-        outputs = [g(x_j) for g, x_j in zip(self.subnetworks, inputs, strict=True)]
+        x_j = self.preprocesses[0](x)
         correction: Tensor | None = None
-        for coarse, y, x_next in zip(self.coarse_network, outputs, inputs[1:], strict=False):
-            residual = y - x_next
+        for g, next_preprocess, coarse in zip(
+            self.subnetworks, self.preprocesses[1:], self.coarse_network, strict=False
+        ):
+            y = g(x_j)
+            x_j = next_preprocess(x)
+            residual = y - x_j  # now, because g^{j+1} may overwrite x_{j+1} in place
             correction = coarse(residual if correction is None else residual + correction)
-        y = outputs[-1] if correction is None else outputs[-1] + correction
+        y = self.subnetworks[-1](x_j)
+        if correction is not None:
+            y = y + correction
         return cast(Tensor, self.postprocess(y))
 
 

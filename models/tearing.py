@@ -9,6 +9,7 @@ Indices j are 1-based, as in the paper.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from typing import TypeVar
 
@@ -55,6 +56,32 @@ class Tearing:
     def n_subnetworks(self) -> int:
         """N."""
         return len(self.sizes)
+
+    @cached_property
+    def preprocess_parameters(self) -> tuple[int, ...]:
+        """Number of parameters of C^1 … C^N."""
+        return tuple(_count(self.build_preprocess(j)) for j in range(1, self.n_subnetworks + 1))
+
+    @cached_property
+    def subnetwork_parameters(self) -> tuple[int, ...]:
+        """Number of parameters of g^1 … g^N."""
+        counts = self.network.trace.unit_parameters
+        return tuple(sum(counts[i] for i in self.units(j)) for j in range(1, self.n_subnetworks + 1))
+
+    @cached_property
+    def coarse_parameters(self) -> tuple[int, ...]:
+        """Number of parameters of F^1 … F^{N−1}."""
+        return tuple(_count(self.build_coarse(j)) for j in range(1, self.n_subnetworks))
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters of the whole parareal network."""
+        return (
+            sum(self.preprocess_parameters)
+            + sum(self.subnetwork_parameters)
+            + sum(self.coarse_parameters)
+            + self.network.trace.postprocess_parameters
+        )
 
     def units(self, j: int) -> range:
         """The 0-based indices of the units of g^j."""
@@ -137,6 +164,11 @@ def plan_tearing(
     if n_coarse_units < 1:
         raise ValueError(f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit")
     return Tearing(network, sizes, n_coarse_units, preprocess, coarse or network.coarse, seed)
+
+
+def _count(module: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _look_up(kind: str, name: str, registry: dict[str, Entry]) -> Entry:

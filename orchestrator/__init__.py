@@ -1,0 +1,1 @@
+"""Runs parareal networks on Ray: actors, trials, sweeps and their result store."""

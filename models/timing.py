@@ -1,0 +1,108 @@
+"""Virtual wall-clock: the gradient time of each component alone, on one device (paper, Table 2).
+
+Components are built, timed and dropped one after the other, so that only one needs to fit in memory.
+Needs torch only.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from models.feedforward import Shape
+from models.initialisation import ModuleFactory
+from models.tearing import Tearing
+
+
+@dataclass(frozen=True)
+class ComponentTime:
+    """One measured pass through one component.
+
+    Attributes:
+        component: ``"preprocess"``, ``"subnetwork"``, ``"coarse_network"`` or ``"postprocess"``.
+        subnetwork: j of C^j, g^j or F^j; 0 for the postprocess.
+        direction: ``"forward"`` or ``"backward"`` (gradients of parameters and of the input).
+        repeat: 0-based number of the measurement.
+        seconds: device-synchronised duration.
+    """
+
+    component: str
+    subnetwork: int
+    direction: str
+    repeat: int
+    seconds: float
+
+
+def time_components(
+    tearing: Tearing,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    repeats: int = 5,
+    warmup: int = 2,
+) -> Iterator[ComponentTime]:
+    """Time forward and backward of every C^j, g^j, F^j and of h with its loss, on random input.
+
+    Args:
+        tearing: the torn network.
+        batch_size: samples per batch.
+        device: where to run.
+        repeats: measurements of each component.
+        warmup: unmeasured passes before them.
+
+    Yields:
+        ``repeats`` × 2 measurements a component, in the order of the network.
+    """
+    n = tearing.n_subnetworks
+    image = tearing.network.input_shape
+    components: list[tuple[str, int, ModuleFactory, Shape]] = []
+    for j in range(1, n + 1):
+        components.append(("preprocess", j, partial(tearing.build_preprocess, j), image))
+        components.append(("subnetwork", j, partial(tearing.build_subnetwork, j), tearing.shape(j)))
+    for j in range(1, n):
+        components.append(("coarse_network", j, partial(tearing.build_coarse, j), tearing.shape(j + 1)))
+    components.append(("postprocess", 0, tearing.build_postprocess, tearing.shape(n + 1)))
+    for component, j, build, shape in components:
+        sample = torch.randn(batch_size, *shape, device=device)
+        # The image needs no gradient, everything that a component has computed does.
+        sample.requires_grad_(component != "preprocess")
+        # The module lives in this call alone: it is gone when the next one is built.
+        times = _time_one(build, sample, repeats, warmup, with_loss=component == "postprocess")
+        for repeat, (forward, backward) in enumerate(times):
+            yield ComponentTime(component, j, "forward", repeat, forward)
+            yield ComponentTime(component, j, "backward", repeat, backward)
+
+
+def _time_one(
+    build: ModuleFactory, sample: Tensor, repeats: int, warmup: int, *, with_loss: bool
+) -> list[tuple[float, float]]:
+    """Seconds of ``repeats`` forward and backward passes through one component."""
+    module = build().to(sample.device).train()
+    times = [_time_once(module, sample, with_loss=with_loss) for _ in range(warmup + repeats)]
+    return times[warmup:]
+
+
+def _time_once(module: nn.Module, sample: Tensor, *, with_loss: bool) -> tuple[float, float]:
+    """Seconds of one forward and one backward pass."""
+    x = sample.clone()  # autograd refuses units that overwrite a leaf in place
+    start = _now(sample.device)
+    output = module(x)
+    if with_loss:
+        output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
+    middle = _now(sample.device)
+    if output.requires_grad:  # a preprocess without parameters has no backward pass
+        output.backward(None if with_loss else torch.ones_like(output))
+    end = _now(sample.device)
+    module.zero_grad(set_to_none=True)
+    sample.grad = None
+    return middle - start, end - middle
+
+
+def _now(device: torch.device) -> float:
+    """Host time in seconds once the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

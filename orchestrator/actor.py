@@ -1,0 +1,120 @@
+"""What the driver and the subnetworks have in common: device, batches, optimizer, state."""
+
+import io
+import resource
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import torch
+from torch import Tensor, nn
+
+from models.initialisation import derive_seed
+from orchestrator.batches import Batches
+from orchestrator.config import TrialConfig
+from orchestrator.datasets import ImageData
+from orchestrator.devices import GangResources, take_device
+from orchestrator.schedule import learning_rate
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one actor has to say after an epoch.
+
+    Attributes:
+        completed: False where the driver stopped the epoch because the loss was not finite.
+        seconds: training time of the epoch.
+        activities: mean seconds a training step, by "component.activity" such as "subnetwork.wait".
+        peak_memory_bytes: largest memory of the process (CPU) or allocated on the device (GPU).
+        state: the actor's checkpoint, see :meth:`Actor.state`.
+        metrics: the driver's losses and errors; empty from a subnetwork.
+    """
+
+    completed: bool
+    seconds: float
+    activities: dict[str, float]
+    peak_memory_bytes: int
+    state: bytes
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Actor:
+    """Base of the actors of a gang.
+
+    Args:
+        config: the trial.
+        data: the trial's images; every actor derives the same batches from them.
+        resources: what the actor has reserved.
+        part: the actor's name within the gang, such as ``"subnetwork-2"``.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, config: TrialConfig, data: ImageData, resources: GangResources, *, part: str) -> None:
+        self.config = config
+        self.part = part
+        self.device, self._core_locks = take_device(resources)
+        self.host = ray.util.get_node_ip_address()
+        self.dtype = getattr(torch, config.precision)
+        self.batches = Batches(
+            data,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            device=self.device,
+            dtype=self.dtype,
+            augment=config.augment,
+        )
+
+    def own(self, module: nn.Module) -> None:
+        """Take ``module`` to the device, to be trained by this actor's optimizer."""
+        self.module = module.to(self.device, self.dtype)
+        self.optimizer = torch.optim.SGD(
+            self.module.parameters(),
+            lr=self.config.learning_rate,
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Load what :meth:`state` returned."""
+        loaded = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
+        self.module.load_state_dict(loaded["module"])
+        self.optimizer.load_state_dict(loaded["optimizer"])
+
+    def state(self) -> bytes:
+        """Weights, buffers and optimizer state as torch saves them; loads with weights_only=True.
+
+        No random generator is in it: everything random is derived from (seed, epoch, step).
+        """
+        buffer = io.BytesIO()
+        torch.save({"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer)
+        return buffer.getvalue()
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradient of every parameter at the last training step, on the CPU, by parameter name."""
+        return {
+            name: parameter.grad.cpu()
+            for name, parameter in self.module.named_parameters()
+            if parameter.grad is not None
+        }
+
+    def start_epoch(self, epoch: int) -> float:
+        """Make what units may draw at random the epoch's own; returns the learning rate."""
+        torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        return learning_rate(self.config, epoch)
+
+    def peak_memory_bytes(self) -> int:
+        """Most memory used so far by the process, or on the GPU by this epoch's tensors."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def step_optimizer(self, rate: float) -> None:
+        """One step of the optimizer at learning rate ``rate``."""
+        group: dict[str, Any]
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()

@@ -1,0 +1,54 @@
+"""Checkpoints of a trial: one folder an epoch, one file an actor, a manifest of checksums.
+
+checkpoints/<trial_id>/epoch-0007/{driver,subnetwork-1,…}.pt, manifest.json
+"""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+from orchestrator.files import remove, write_atomically
+
+KEPT = 2
+"""How many checkpoints of a trial are kept: should the last be damaged, the one before serves."""
+
+_MANIFEST = "manifest.json"
+
+
+def save(folder: Path, epoch: int, states: dict[str, bytes]) -> None:
+    """Write the actors' states after ``epoch``, whole or not at all, and drop what is too old."""
+
+    def write(temporary: Path) -> None:
+        temporary.mkdir()
+        for part, state in states.items():
+            (temporary / f"{part}.pt").write_bytes(state)
+        checksums = {part: hashlib.sha256(state).hexdigest() for part, state in states.items()}
+        (temporary / _MANIFEST).write_text(json.dumps(checksums, indent=1))
+
+    write_atomically(folder / f"epoch-{epoch:04d}", write)
+    for old in _newest_first(folder)[KEPT:]:
+        remove(old)
+
+
+def load_latest(folder: Path) -> tuple[int, dict[str, bytes]]:
+    """The newest checkpoint that is whole: its epoch, and the state of each actor by part.
+
+    A damaged one is passed over with a warning; (0, {}) if there is none.
+    """
+    for path in _newest_first(folder):
+        try:
+            checksums = json.loads((path / _MANIFEST).read_text())
+            states = {part: (path / f"{part}.pt").read_bytes() for part in checksums}
+        except (OSError, ValueError) as error:
+            warnings.warn(f"checkpoint {path} is damaged ({error}): using the one before", stacklevel=2)
+            continue
+        damaged = [p for p, s in states.items() if hashlib.sha256(s).hexdigest() != checksums[p]]
+        if not damaged:
+            return int(path.name.removeprefix("epoch-")), states
+        warnings.warn(f"checkpoint {path} is damaged ({damaged[0]}.pt): using the one before", stacklevel=2)
+    return 0, {}
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*"), reverse=True)

@@ -1,0 +1,193 @@
+"""What a sweep is asked to do: typed, validated, expanded into trials."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, cast
+
+from models.tearing import paper_n_coarse_units
+
+Precision = Literal["float32", "float64"]
+Schedule = Literal["step", "cosine"]
+Devices = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """One trial: one network, torn one way, trained once. Everything that decides its result.
+
+    The fields are those of :class:`Sweep`, one value each.
+
+    Raises:
+        ValueError: a value out of its range; the message names the option.
+    """
+
+    dataset: str
+    train_subset: int | None
+    validation_subset: int | None
+    augment: bool
+    network: str
+    depth: int | None
+    width: int | None
+    n_subnetworks: int
+    partition: str
+    preprocess: str
+    n_coarse_units: int
+    seed: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    schedule: Schedule
+    milestones: tuple[int, ...]
+    momentum: float
+    weight_decay: float
+    precision: Precision
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("n_subnetworks", "n_coarse_units", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{_option(name)} {getattr(self, name)}: give at least 1")
+        if self.learning_rate <= 0:
+            raise ValueError(f"--learning-rate {self.learning_rate}: give a positive number")
+        for name in ("momentum", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{_option(name)} {getattr(self, name)}: give 0 or more")
+        if self.momentum >= 1:
+            raise ValueError(f"--momentum {self.momentum}: give less than 1")
+        if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
+            raise ValueError(f"--milestones {self.milestones}: give increasing epochs, 1 or more")
+
+    @property
+    def network_options(self) -> dict[str, int]:
+        """The options that the network's factory is called with: those that were given."""
+        options = {"depth": self.depth, "width": self.width}
+        return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def trial_id(self) -> str:
+        """A stable key: equal for equal configurations, on every machine, in every run."""
+        values = json.dumps(asdict(self), sort_keys=True)
+        digest = hashlib.sha256(values.encode()).hexdigest()[:10]
+        depth = "" if self.depth is None else f"-{self.depth}"
+        words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}-s{self.seed}"
+        # A data set may be a path and a network a module: keep what is safe in a file name.
+        readable = "".join(c if c.isalnum() or c in "-." else "_" for c in words)[-80:]
+        return f"{readable}-{digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """What to sweep: every option takes one or more values, and each combination is one trial."""
+
+    n_subnetworks: tuple[int, ...] = (1, 3, 6)
+    """Numbers of parallel subnetworks N to compare; 1 is the serial network itself."""
+    dataset: tuple[str, ...] = ("digits",)
+    """digits, cifar10, cifar100, svhn, mnist, image_folder:DIR, parquet:DIR or synthetic[:CxHxWxK]."""
+    seed: tuple[int, ...] = (0, 1)
+    """Seeds of the initial weights, the order of the images and their augmentation."""
+
+    network: tuple[str, ...] = ("resnet",)
+    """Architecture: a name in models.registry, or your own as path.to.module:factory."""
+    depth: tuple[int | None, ...] = (56,)
+    """Depth of the network; a ResNet's is 9n + 2. None: the architecture's default."""
+    width: tuple[int | None, ...] = (8,)
+    """Width of the network; 16 is the ResNet's usual. None: the architecture's default."""
+    partition: tuple[str, ...] = ("uniform",)
+    """How units are shared out; uniform is the paper's: ⌈units / N⌉ each, the last takes the rest."""
+    preprocess: tuple[str, ...] = ("strided",)
+    """C^j for j > 1: strided (the paper's 1×1 convolution) or patch (s×s, reads every pixel)."""
+    n_coarse_units: tuple[int | None, ...] = (None,)
+    """Units N_c in each part F^j of the coarse network. None: the paper's ⌈12 / N⌉."""
+
+    epochs: tuple[int, ...] = (12,)
+    """Passes over the training images."""
+    batch_size: tuple[int, ...] = (64,)
+    """Images per optimizer step; the last, incomplete batch of an epoch is left out."""
+    learning_rate: tuple[float, ...] = (0.1,)
+    """Initial learning rate of SGD."""
+    schedule: tuple[Schedule, ...] = ("step",)
+    """step: divide the learning rate by 10 at each milestone; cosine: anneal it to 0 by the epoch."""
+    milestones: tuple[int, ...] = (6, 9)
+    """Epochs after which the step schedule divides the learning rate by 10 (one list for all)."""
+    momentum: tuple[float, ...] = (0.9,)
+    """Momentum of SGD."""
+    weight_decay: tuple[float, ...] = (5e-4,)
+    """Weight decay of SGD."""
+    augment: tuple[bool, ...] = (True,)
+    """Whether to use the data set's standard augmentation (CIFAR: pad, crop and flip)."""
+    train_subset: tuple[int | None, ...] = (None,)
+    """Train on a fixed subset of this many images, classes in proportion."""
+    validation_subset: tuple[int | None, ...] = (None,)
+    """Validate on a fixed subset of this many images, classes in proportion."""
+    precision: tuple[Precision, ...] = ("float32",)
+    """Floating-point type of weights and activations."""
+
+    def trials(self) -> list[TrialConfig]:
+        """Every combination once, N and seed varying fastest, without repetitions.
+
+        Raises:
+            ValueError: an option without values, or a value out of its range.
+        """
+        trials = (TrialConfig(**values) for values in self._combinations())  # type: ignore[arg-type]
+        return list(dict.fromkeys(trials))
+
+    def _combinations(self) -> Iterator[dict[str, object]]:
+        # n_subnetworks, dataset and seed stand first in the class because a user asks for them first.
+        names = [field.name for field in fields(self) if field.name != "milestones"]
+        names = [*names[3:], "dataset", "seed", "n_subnetworks"]
+        for name in names:
+            if not getattr(self, name):
+                raise ValueError(f"{_option(name)}: give at least one value")
+        for values in itertools.product(*(getattr(self, name) for name in names)):
+            combination = dict(zip(names, values, strict=True)) | {"milestones": tuple(self.milestones)}
+            n = cast(int, combination["n_subnetworks"])
+            if combination["n_coarse_units"] is None and n >= 1:
+                combination["n_coarse_units"] = paper_n_coarse_units(n)
+            if n == 1:
+                # The serial network has no C^2, no F^1 and no cuts: one trial, whatever these say.
+                combination |= {"partition": "uniform", "preprocess": "strided"}
+                combination["n_coarse_units"] = paper_n_coarse_units(1)
+            yield combination
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How and where to run; none of it changes a result."""
+
+    store: str | None = None
+    """Folder for results, made when it is not there. Default: results/PRESET."""
+    data_dir: str = "data"
+    """Folder for data sets that are downloaded."""
+    devices: Devices = "auto"
+    """cuda: one GPU for each subnetwork and one for the driver; cpu: processor cores; auto: GPUs
+    where there are any."""
+    cpus_per_actor: float | None = None
+    """Processor cores reserved for each actor. Default: 1, less where a gang would not fit."""
+    address: str | None = None
+    """Address of a running Ray cluster ("auto" on its head). Default: start one on this machine."""
+    max_failures: int = 3
+    """How often a trial may lose an actor in a row without finishing an epoch."""
+    timeout: float = 300.0
+    """Seconds that an actor waits for another before it counts as dead."""
+    timing_repeats: int = 5
+    """Measurements of each component's gradient time after training; 0: none."""
+    dry_run: bool = False
+    """Print what would run (trials, partitions, parameters, devices) and stop."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.timeout <= 0:
+            raise ValueError(f"--timeout {self.timeout}: give a positive number of seconds")
+        for name in ("max_failures", "timing_repeats"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{_option(name)} {getattr(self, name)}: give 0 or more")
+        if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
+            raise ValueError(f"--cpus-per-actor {self.cpus_per_actor}: give a positive number")
+
+
+def _option(name: str) -> str:
+    """A field's name as the command line spells it."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,129 @@
+"""Which devices there are, what a gang of actors needs of them, and how an actor takes its own."""
+
+import fcntl
+import getpass
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from orchestrator.config import Devices
+
+HEAD_RESOURCE = "node:__internal_head__"
+"""Ray's own resource of the head node; the trial's coordinator, which writes the store, runs there."""
+
+
+@dataclass(frozen=True)
+class Available:
+    """What a machine or cluster has: processor cores and GPUs."""
+
+    cpus: float
+    gpus: float
+
+
+def local_devices() -> Available:
+    """What this machine has."""
+    return Available(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+
+
+@dataclass(frozen=True)
+class GangResources:
+    """What one trial reserves: the same for the driver and for each of its subnetworks.
+
+    Attributes:
+        n_actors: N subnetworks and one driver.
+        device: ``"cuda"`` or ``"cpu"``.
+        cpus: processor cores of each actor; a fraction where they share.
+        gpus: GPUs of each actor, 1 or 0.
+    """
+
+    n_actors: int
+    device: str
+    cpus: float
+    gpus: float
+
+    @property
+    def threads(self) -> int:
+        """Compute threads of each actor."""
+        return max(1, int(self.cpus))
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """Placement group: the coordinator on the head, the driver, then the subnetworks in order."""
+        actor = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+        return [{HEAD_RESOURCE: 0.001}, *([actor] * self.n_actors)]
+
+
+def gang_resources(
+    n_subnetworks: int, *, devices: Devices, cpus_per_actor: float | None, available: Available
+) -> GangResources:
+    """Decide what a trial reserves.
+
+    Raises:
+        ValueError: more than there is; the message says how many there are and what to do.
+    """
+    n_actors = n_subnetworks + 1
+    use_gpus = devices == "cuda" or (devices == "auto" and available.gpus > 0)
+    if use_gpus and available.gpus < n_actors:
+        raise ValueError(
+            f"{n_subnetworks} subnetworks and their driver need {n_actors} GPUs, there are "
+            f"{available.gpus:g}: lower --n-subnetworks to {max(0, int(available.gpus) - 1)} "
+            "or pass --devices cpu"
+        )
+    cpus = cpus_per_actor
+    if cpus is None:
+        # Actors of a gang that does not fit one core each share the cores there are.
+        cpus = 1.0 if available.cpus >= n_actors else int(1000 * available.cpus / n_actors) / 1000
+    if cpus * n_actors > available.cpus:
+        raise ValueError(
+            f"{n_subnetworks} subnetworks and their driver need {n_actors} × {cpus:g} = "
+            f"{cpus * n_actors:g} cores, there are {available.cpus:g}: lower --n-subnetworks or "
+            "--cpus-per-actor"
+        )
+    return GangResources(n_actors, "cuda" if use_gpus else "cpu", cpus, float(use_gpus))
+
+
+def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:
+    """Settle this actor on its device: its GPU, or its own cores where it reserved whole ones.
+
+    Returns:
+        The device, and the locks that mark the cores as taken; keep them as long as the actor lives.
+    """
+    torch.set_num_threads(resources.threads)
+    if resources.device == "cuda":
+        torch.cuda.set_device(0)  # Ray shows an actor its own GPU only
+        return torch.device("cuda", 0), []
+    if resources.cpus < 1:
+        return torch.device("cpu"), []  # more actors than cores: the kernel shares them out better
+    return torch.device("cpu"), _pin(resources.threads)
+
+
+def _pin(n_cores: int, *, patience: float = 5.0) -> list[TextIO]:
+    """Pin this process to cores that no other actor of this machine holds; returns their locks.
+
+    A lock is the kernel's, on a file per core: it goes with the process, however that ends.
+    """
+    folder = Path(tempfile.gettempdir()) / f"parareal-cores-{getpass.getuser()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    cores = sorted(os.sched_getaffinity(0))
+    locks: dict[int, TextIO] = {}
+    deadline = time.monotonic() + patience  # an actor that was just killed may still be going
+    while len(locks) < n_cores and time.monotonic() < deadline:
+        for core in cores:
+            if core in locks or len(locks) == n_cores:
+                continue
+            file = (folder / f"core-{core}").open("w")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locks[core] = file
+            except BlockingIOError:
+                file.close()
+        if len(locks) < n_cores:
+            time.sleep(0.05)
+    if len(locks) == n_cores:
+        os.sched_setaffinity(0, locks)
+    return list(locks.values())

@@ -1,0 +1,132 @@
+"""How a running sweep looks: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from ray.tune import Callback
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from orchestrator.store import Store
+from orchestrator.trial import Job
+
+
+class Display(Callback):
+    """A Tune callback that shows trials done and running, epoch, error and time left.
+
+    Args:
+        jobs: the trials of this run.
+        store: says how a trial ended.
+        console: where to show it.
+    """
+
+    def __init__(self, jobs: list[Job], store: Store, console: Console) -> None:
+        self._jobs = {job.config.trial_id: job for job in jobs}
+        self._store = store
+        self._console = console
+        self._epoch = dict.fromkeys(self._jobs, 0)
+        self._error: dict[str, float] = {}
+        self._status = dict.fromkeys(self._jobs, "waiting")
+        self._start = time.monotonic()
+        self._first_epochs: int | None = None  # epochs already there when the first report comes
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
+        """Tune pickles its callbacks to restore them; a terminal cannot be, and nothing is restored."""
+        return Callback, ()
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Begin to show."""
+        if self._live is not None:
+            self._live.start()
+            self._refresh()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has its devices."""
+        self._change(trial, "running")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has finished an epoch."""
+        trial_id = trial.config["trial_id"]
+        if "epoch" not in result:
+            return
+        if self._first_epochs is None:
+            self._first_epochs = sum(self._epoch.values()) + result["epoch"] - 1
+            self._start = time.monotonic() - result["seconds"]
+        self._epoch[trial_id] = result["epoch"]
+        self._error[trial_id] = result.get("validation_error", float("nan"))
+        self._refresh(
+            f"{trial_id}: epoch {result['epoch']}/{self._epochs(trial_id)}, "
+            f"validation error {self._error[trial_id]:.2f} %, {self._summary()}"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended by itself; the store says how."""
+        self._change(trial, self._store.status(trial.config["trial_id"]) or "failed")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died."""
+        self._change(trial, "failed")
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Stop showing."""
+        if self._live is not None:
+            self._live.stop()
+
+    def _change(self, trial: Any, status: str) -> None:
+        trial_id = trial.config["trial_id"]
+        self._status[trial_id] = status
+        self._refresh(f"{trial_id}: {status}, {self._summary()}")
+
+    def _refresh(self, line: str | None = None) -> None:
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+        elif line is not None:
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _epochs(self, trial_id: str) -> int:
+        return self._jobs[trial_id].config.epochs
+
+    def _summary(self) -> str:
+        """Trials done and the time left, by the pace of the epochs so far."""
+        done = sum(status not in ("waiting", "running") for status in self._status.values())
+        text = f"{done}/{len(self._jobs)} trials done"
+        run = sum(self._epoch.values()) - (self._first_epochs or 0)
+        if not run or done == len(self._jobs):
+            return text
+        left = sum(
+            self._epochs(i) - self._epoch[i]
+            for i, status in self._status.items()
+            if status in ("waiting", "running")
+        )
+        seconds = (time.monotonic() - self._start) / run * left
+        return f"{text}, about {timedelta(seconds=round(seconds))} left"
+
+    def _table(self) -> Table:
+        table = Table(title=self._summary())
+        for column in ("trial", "N", "seed", "status", "epoch", "validation error"):
+            table.add_column(column)
+        # A long sweep does not fit a terminal: what runs comes first, then what ended last.
+        order = sorted(self._jobs, key=lambda i: _ORDER.get(self._status[i], 1))
+        room = max(1, self._console.height - 8)
+        for trial_id in order[:room]:
+            config = self._jobs[trial_id].config
+            error = self._error.get(trial_id)
+            table.add_row(
+                trial_id,
+                str(config.n_subnetworks),
+                str(config.seed),
+                self._status[trial_id],
+                f"{self._epoch[trial_id]}/{config.epochs}",
+                "" if error is None else f"{error:.2f} %",
+            )
+        if len(order) > room:
+            table.caption = f"and {len(order) - room} more"
+        return table
+
+
+_ORDER = {"running": 0, "waiting": 2}

@@ -1,0 +1,98 @@
+"""Runs the jobs of a plan: Ray Tune over the trials, then the timing of their components."""
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+from rich.console import Console
+
+from models.timing import ComponentTime, time_components
+from orchestrator.config import Options
+from orchestrator.datasets import ImageData
+from orchestrator.devices import take_device
+from orchestrator.display import Display
+from orchestrator.plan import DataKey, data_key
+from orchestrator.store import Row, Store
+from orchestrator.trial import Job, run_trial
+
+
+def run_jobs(
+    jobs: list[Job], data: dict[DataKey, ImageData], store: Store, options: Options, console: Console
+) -> None:
+    """Train all jobs, as many at a time as there are devices for; results go to the store."""
+    if not jobs:
+        return
+    # Trials that need many devices first: small ones then fill the gaps.
+    jobs = sorted(jobs, key=lambda job: -job.resources.n_actors)
+    by_id = {job.config.trial_id: job for job in jobs}
+    # One copy of the images in the object store, whatever the number of trials; not held here too.
+    references = {key: ray.put(images) for key, images in data.items()}
+    # The store is written, and Tune's own loggers would only repeat it.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+
+    def trainable(config: dict[str, Any]) -> None:
+        job = by_id[config["trial_id"]]
+        group = ray.util.get_current_placement_group()
+        assert group is not None  # Tune runs every trial in one
+        run_trial(
+            job,
+            references[data_key(job.config)],
+            group,
+            store,
+            max_failures=options.max_failures,
+            timeout=options.timeout,
+            progress=lambda row: tune.report(dict(row)),
+        )
+
+    tune.Tuner(
+        tune.with_resources(
+            trainable,
+            lambda config: tune.PlacementGroupFactory(by_id[config["trial_id"]].resources.bundles),
+        ),
+        param_space={"trial_id": tune.grid_search(list(by_id))},
+        tune_config=tune.TuneConfig(trial_name_creator=lambda trial: trial.config["trial_id"]),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(store.path / ".ray"),
+            verbose=0,
+            callbacks=[Display(jobs, store, console)],
+            # The trial itself survives the loss of actors; this is for its own process.
+            failure_config=tune.FailureConfig(max_failures=options.max_failures),
+        ),
+    ).fit()
+
+
+def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:
+    """Measure the gradient time of each job's components, one job after the other, on one device."""
+    for job in jobs:
+        console.print(f"timing the components of {job.config.trial_id}", highlight=False)
+        resources = job.resources
+
+        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)
+        def measure(job: Job = job) -> list[Row]:
+            device, _locks = take_device(job.resources)
+            times = time_components(
+                job.tearing,
+                batch_size=job.config.batch_size,
+                device=device,
+                repeats=options.timing_repeats,
+            )
+            return [_timing_row(job, device, measured) for measured in times]
+
+        trial_id = job.config.trial_id
+        store.write("timings", trial_id, store.read("timings", trial_id) + ray.get(measure.remote()))
+
+
+def _timing_row(job: Job, device: torch.device, measured: ComponentTime) -> Row:
+    """A row of the timings frame."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {
+        "trial_id": job.config.trial_id,
+        "mode": "virtual",
+        **asdict(measured),
+        "batch_size": job.config.batch_size,
+        "device": name,
+    }

@@ -1,0 +1,125 @@
+"""The gang of one trial: a driver actor and N subnetwork actors that live and die together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from models.tearing import Tearing
+from orchestrator.actor import Actor, EpochReport
+from orchestrator.config import TrialConfig
+from orchestrator.devices import GangResources
+from orchestrator.driver import DriverActor
+from orchestrator.subnetwork import SubnetworkActor
+from orchestrator.transport import TransportError
+
+
+class GangError(RuntimeError):
+    """An actor died or fell silent: the gang is of no use any more, a new one can go on."""
+
+
+class Gang:
+    """Starts the actors of a trial in a placement group and speaks to all of them at once.
+
+    Bundle 0 of the group is the coordinator's own, bundle 1 the driver's, bundle j + 1 subnetwork
+    j's (see :attr:`GangResources.bundles`). Use as a context manager: the actors end with the block.
+
+    Args:
+        config: the trial.
+        tearing: the torn network.
+        data: the trial's :class:`~orchestrator.datasets.ImageData` in Ray's object store, which each
+            host fetches once and its actors read without a copy.
+        resources: what each actor reserves.
+        group: the placement group.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        tearing: Tearing,
+        data: ray.ObjectRef[Any],
+        resources: GangResources,
+        group: PlacementGroup,
+    ) -> None:
+        self.parts = ["driver", *(f"subnetwork-{j}" for j in range(1, tearing.n_subnetworks + 1))]
+
+        def start(actor: type[Actor], bundle: int, *args: Any) -> Any:
+            return (
+                ray.remote(actor)
+                .options(
+                    num_cpus=resources.cpus,
+                    num_gpus=resources.gpus,
+                    scheduling_strategy=PlacementGroupSchedulingStrategy(
+                        group, placement_group_bundle_index=bundle
+                    ),
+                )
+                .remote(config, tearing, *args, data, resources)
+            )
+
+        self.actors = [start(DriverActor, 1)]
+        self.actors += [start(SubnetworkActor, j + 1, j) for j in range(1, tearing.n_subnetworks + 1)]
+
+    def __enter__(self) -> "Gang":
+        """The gang itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all actors at once."""
+        for actor in self.actors:
+            ray.kill(actor)
+
+    def connect(self, timeout: float) -> None:
+        """Link the actors; ``timeout`` seconds is how long each waits for a peer from now on.
+
+        Raises:
+            GangError: an actor is gone.
+        """
+        driver, *subnetworks = self.actors
+        rendezvous = self._gather([driver.open.remote(timeout)])[0]
+        self._gather([driver.connect.remote(), *(s.connect.remote(rendezvous) for s in subnetworks)])
+
+    def restore(self, states: dict[str, bytes]) -> None:
+        """Give every actor its state from a checkpoint, by part."""
+        self._gather(
+            [actor.restore.remote(states[p]) for p, actor in zip(self.parts, self.actors, strict=True)]
+        )
+
+    def run_epoch(self, epoch: int) -> dict[str, EpochReport]:
+        """Train and validate one epoch (1-based): one call an actor. Reports by part.
+
+        Raises:
+            GangError: an actor died or fell silent.
+            RayTaskError: an actor raised an error of its own, such as running out of memory.
+        """
+        reports = self._gather([actor.run_epoch.remote(epoch) for actor in self.actors])
+        return dict(zip(self.parts, reports, strict=True))
+
+    def _gather(self, calls: Sequence[ray.ObjectRef[Any]]) -> list[Any]:
+        """Wait for all calls, but not longer than until the first one fails.
+
+        Where one actor fails, its peers only see a broken link; so if what came first is a broken
+        link, the others are given a moment to say what really happened.
+        """
+        pending = list(calls)
+        broken: RayTaskError | None = None
+        while pending:
+            done, pending = ray.wait(pending, timeout=None if broken is None else _GRACE)
+            if not done:
+                break
+            try:
+                ray.get(done)
+            except RayActorError as error:
+                raise GangError(f"an actor died: {str(error).splitlines()[0]}") from error
+            except RayTaskError as error:
+                if not isinstance(error.cause, TransportError):
+                    raise
+                broken = error
+        if broken is not None:
+            raise GangError(f"an actor lost a peer: {broken.cause}") from broken
+        return ray.get(list(calls))
+
+
+_GRACE = 1.0  # seconds between a broken link and the news of the actor whose death broke it

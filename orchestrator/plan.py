@@ -1,0 +1,155 @@
+"""From a sweep to jobs that are known to be possible: everything is checked before anything starts."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from models.registry import build_network
+from models.tearing import Tearing, plan_tearing
+from orchestrator.config import Options, Sweep, TrialConfig
+from orchestrator.datasets import ImageData, load_dataset
+from orchestrator.devices import Available, gang_resources
+from orchestrator.store import Store
+from orchestrator.trial import Job
+
+DataKey = tuple[str, int | None, int | None]
+"""What identifies the images of a trial: data set, training subset, validation subset."""
+
+
+def data_key(config: TrialConfig) -> DataKey:
+    """The key of a trial's images in :attr:`Plan.data`."""
+    return config.dataset, config.train_subset, config.validation_subset
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep, checked.
+
+    Attributes:
+        jobs: every trial of the sweep, ready to run.
+        data: the images, loaded once for all trials that use them.
+        available: devices there are.
+    """
+
+    jobs: list[Job]
+    data: dict[DataKey, ImageData]
+    available: Available
+
+
+def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
+    """Load the data, describe the networks, tear them, and see that everything fits.
+
+    Raises:
+        ValueError: anything that cannot work, with what to do about it.
+    """
+    configs = sweep.trials()
+    data: dict[DataKey, ImageData] = {}
+    jobs = []
+    for config in configs:
+        key = data_key(config)
+        if key not in data:
+            data[key] = load_dataset(
+                config.dataset,
+                data_dir=options.data_dir,
+                train_subset=config.train_subset,
+                validation_subset=config.validation_subset,
+            )
+        images = data[key]
+        if config.batch_size > len(images.train_images):
+            raise ValueError(
+                f"--batch-size {config.batch_size} is more than the {len(images.train_images)} training "
+                f"images of {config.dataset}: lower it"
+            )
+        resources = gang_resources(
+            config.n_subnetworks,
+            devices=options.devices,
+            cpus_per_actor=options.cpus_per_actor,
+            available=available,
+        )
+        jobs.append(Job(config, tear_as_asked(config, images), resources))
+    return Plan(jobs, data, available)
+
+
+def tear_as_asked(config: TrialConfig, images: ImageData) -> Tearing:
+    """The trial's network, torn for these images."""
+    network = build_network(
+        config.network,
+        input_shape=images.input_shape,
+        n_classes=images.n_classes,
+        **config.network_options,
+    )
+    tearing = plan_tearing(
+        network,
+        config.n_subnetworks,
+        partition=config.partition,
+        n_coarse_units=config.n_coarse_units,
+        preprocess=config.preprocess,
+        seed=config.seed,
+    )
+    # Counting builds every C^j and F^j once: a pair of shapes that nothing joins shows here.
+    _ = tearing.n_parameters
+    return tearing
+
+
+def pending(jobs: list[Job], store: Store) -> list[Job]:
+    """The jobs whose result the store does not hold yet; a diverged trial would diverge again."""
+    return [job for job in jobs if store.status(job.config.trial_id) not in ("finished", "diverged")]
+
+
+def untimed(jobs: list[Job], store: Store) -> list[Job]:
+    """One job for each distinct network configuration whose components have not been timed yet.
+
+    Seeds and training settings make no difference to a component's time.
+    """
+    timed: set[tuple[object, ...]] = set()
+    chosen: dict[tuple[object, ...], Job] = {}
+    for job in jobs:
+        config = job.config
+        key = (
+            *(config.dataset, config.batch_size, config.precision, job.tearing.network.name, config.width),
+            *(job.tearing.sizes, config.n_coarse_units, config.preprocess),
+        )
+        if any(row["mode"] == "virtual" for row in store.read("timings", config.trial_id)):
+            timed.add(key)
+        chosen.setdefault(key, job)
+    return [job for key, job in chosen.items() if key not in timed]
+
+
+def plan_table(plan: Plan, store: Store | None) -> Table:
+    """The plan for a reader: a row for each distinct trial but for its seed."""
+    there = f"{plan.available.cpus:g} cores, {plan.available.gpus:g} GPUs"
+    table = Table(title=f"{len(plan.jobs)} trials on {there}", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for column in ("network", "data set", "N", "units", "N_c", "parameters", "an actor ≤", "devices"):
+        table.add_column(column)
+    table.add_column("done", justify="right")
+    groups: dict[tuple[object, ...], list[Job]] = {}
+    for job in plan.jobs:
+        values = vars(job.config) | {"seed": None}
+        groups.setdefault(tuple(values.values()), []).append(job)
+    for jobs in groups.values():
+        config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
+        shares = zip(tearing.preprocess_parameters, tearing.subnetwork_parameters, strict=True)
+        each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"
+        table.add_row(
+            tearing.network.name,
+            config.dataset,
+            str(config.n_subnetworks),
+            sizes_text(tearing.sizes),
+            str(config.n_coarse_units) if config.n_subnetworks > 1 else "–",
+            f"{tearing.n_parameters:,}",
+            f"{max(preprocess + units for preprocess, units in shares):,}",
+            f"{resources.n_actors} × {each}",
+            f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
+        )
+    return table
+
+
+def sizes_text(sizes: Sequence[int]) -> str:
+    """Partition sizes for a reader: 5 × 56 + 53."""
+    return " + ".join(
+        f"{number} × {size}" if (number := len(list(run))) > 1 else str(size)
+        for size, run in itertools.groupby(sizes)
+    )

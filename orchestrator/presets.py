@@ -1,0 +1,25 @@
+"""Named sweeps: what ``--preset NAME`` starts from; options on the command line override it."""
+
+from orchestrator.config import Sweep
+
+_PAPER = Sweep(
+    # Paper, section 5: ResNet-1001, batch 128, 200 epochs, learning rate 0.1 divided by 10 at the
+    # 80th and 120th epoch, SGD with momentum 0.9 and weight decay 5e-4, N_c = ⌈12 / N⌉.
+    n_subnetworks=(1, 3, 6, 12, 18),
+    dataset=("cifar10",),
+    seed=(0,),
+    network=("resnet",),
+    depth=(1001,),
+    width=(16,),
+    epochs=(200,),
+    batch_size=(128,),
+    learning_rate=(0.1,),
+    schedule=("step",),
+    milestones=(80, 120),
+)
+
+PRESETS: dict[str, Sweep] = {
+    "quickstart": Sweep(),
+    "cifar10": _PAPER,
+    "cifar100": Sweep(**(vars(_PAPER) | {"dataset": ("cifar100",)})),
+}

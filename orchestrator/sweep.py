@@ -1,0 +1,107 @@
+"""Runs a sweep: ``python -m orchestrator.sweep [--preset NAME] [options]``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from orchestrator.config import Options, Sweep
+from orchestrator.devices import local_devices
+from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
+from orchestrator.presets import PRESETS
+from orchestrator.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Tear a deep network into N parallel subnetworks, train it for several N, and compare.
+
+    Without options: a ResNet-56 on 1,797 real images of handwritten digits, N = 1, 3 and 6, two
+    seeds each. Run the same command again and only what is missing is done; add values to an option
+    and only the new trials are run. Results lie in results/PRESET, as Parquet files for pandas, with
+    figure and tables in results/PRESET/report.
+    """
+
+    preset: Literal["quickstart", "cifar10", "cifar100"] = "quickstart"
+    """Sweep to start from; the other options override it. cifar10 and cifar100 are the paper's own
+    experiments (ResNet-1001, 200 epochs)."""
+    sweep: Annotated[Sweep, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
+    options: Annotated[Options, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
+
+
+def parse(arguments: Sequence[str]) -> Arguments:
+    """Read the command line; exits with a message if it cannot be understood."""
+    preset_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    preset_only.add_argument("--preset", default="quickstart", choices=PRESETS)
+    preset = preset_only.parse_known_args(arguments)[0].preset
+    return tyro.cli(
+        Arguments,
+        prog="python -m orchestrator.sweep",
+        args=arguments,
+        default=Arguments(preset=preset, sweep=PRESETS[preset], options=Options()),
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit status: 0 all trials finished, 1 some did not, 2 refused."""
+    asked = parse(arguments)
+    console = Console()
+    try:
+        if asked.options.address is None:
+            available = local_devices()
+        else:
+            from orchestrator import cluster
+
+            cluster.connect(asked.options.address)
+            available = cluster.devices()
+        plan = make_plan(asked.sweep, asked.options, available)
+        folder = Path(asked.options.store or Path("results", asked.preset))
+        if asked.options.dry_run:
+            console.print(plan_table(plan, Store(folder) if folder.exists() else None))
+            return 0
+        store = Store(folder)
+        with store.lock():
+            return run(plan, store, asked.options, console)
+    except ValueError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+        return 2
+
+
+def run(plan: Plan, store: Store, options: Options, console: Console) -> int:
+    """Run what the store does not hold yet, then show and write the results; returns the exit status."""
+    console.print(plan_table(plan, store))
+    jobs = pending(plan.jobs, store)
+    to_time = untimed(plan.jobs, store) if options.timing_repeats else []
+    if jobs or to_time:
+        # Ray takes seconds to import and to start.
+        from orchestrator import cluster, execution
+
+        cluster.connect(options.address)
+        execution.run_jobs(jobs, plan.data, store, options, console)
+        execution.run_timings(to_time, store, options, console)
+        cluster.disconnect()
+    else:
+        console.print("every trial is in the store already: nothing to run")
+    from analysis import load
+    from analysis.report import print_tables, write_report
+
+    print_tables(load(store.path), console)
+    for path in write_report(store.path):
+        console.print(f"wrote {os.path.relpath(path)}", highlight=False, soft_wrap=True)
+    statuses = {job.config.trial_id: store.status(job.config.trial_id) for job in plan.jobs}
+    for trial_id, status in statuses.items():
+        if status != "finished":
+            error = store.read("trials", trial_id)[0]["error"] if status else "never started"
+            console.print(f"{trial_id}: {status}: {error}", highlight=False, soft_wrap=True, markup=False)
+    return 0 if set(statuses.values()) == {"finished"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

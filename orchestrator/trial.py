@@ -1,0 +1,163 @@
+"""One trial: a gang through its epochs, from the last checkpoint on, through the death of actors."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+import ray
+from ray.exceptions import RayTaskError
+from ray.util.placement_group import PlacementGroup
+
+from models.tearing import Tearing
+from orchestrator import checkpoint
+from orchestrator.actor import EpochReport
+from orchestrator.config import TrialConfig
+from orchestrator.devices import GangResources
+from orchestrator.gang import Gang, GangError
+from orchestrator.provenance import versions
+from orchestrator.store import Row, Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial ready to run.
+
+    Attributes:
+        config: what was asked.
+        tearing: the torn network, shapes traced.
+        resources: what each actor reserves.
+    """
+
+    config: TrialConfig
+    tearing: Tearing
+    resources: GangResources
+
+
+Progress = Callable[[Row], None]
+"""Told of every finished epoch: its row in the store."""
+
+
+def run_trial(
+    job: Job,
+    data: "ray.ObjectRef[Any]",
+    group: PlacementGroup,
+    store: Store,
+    *,
+    max_failures: int,
+    timeout: float,
+    progress: Progress,
+) -> None:
+    """Train a trial to its end, or to where it diverges or fails; its row in the store says which.
+
+    Every epoch's row and checkpoint are on disk before the next epoch begins. When an actor dies or
+    falls silent the gang is ended and a new one goes on from the last checkpoint.
+
+    Args:
+        job: the trial.
+        data: its images in Ray's object store.
+        group: placement group with the bundles of ``job.resources``.
+        store: where results go.
+        max_failures: gangs that may be lost in a row without an epoch finished.
+        timeout: seconds that an actor waits for another.
+        progress: called after every epoch.
+    """
+    record = _Record(job, store)
+    checkpoints = store.checkpoints(job.config.trial_id)
+    failures = 0
+    while failures <= max_failures:
+        try:
+            with Gang(job.config, job.tearing, data, job.resources, group) as gang:
+                gang.connect(timeout)
+                done, states = checkpoint.load_latest(checkpoints)
+                if done:
+                    gang.restore(states)
+                record.go_back_to(done)
+                for epoch in range(done + 1, job.config.epochs + 1):
+                    reports = gang.run_epoch(epoch)
+                    progress(record.add(epoch, reports))
+                    if not reports["driver"].completed:
+                        record.close("diverged", f"the loss was not finite in epoch {epoch}")
+                        return
+                    checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items()})
+                    failures = 0
+        except GangError as error:
+            failures += 1
+            reason = f"lost {failures} gangs in a row without an epoch finished; the last: {error}"
+        except RayTaskError as error:
+            record.close("failed", f"{type(error.cause).__name__}: {error.cause}")
+            return
+        else:
+            record.close("finished")
+            return
+    record.close("failed", reason)
+
+
+class _Record:
+    """What the store holds of one trial, kept up to date as it runs."""
+
+    def __init__(self, job: Job, store: Store) -> None:
+        self._store = store
+        self._id = job.config.trial_id
+        tearing = job.tearing
+        earlier = store.read("trials", self._id)
+        self._trial: dict[str, Any] = {
+            "trial_id": self._id,
+            "status": "running",
+            "error": "",
+            "started": earlier[0]["started"] if earlier else pd.Timestamp.now("UTC"),
+            "finished": pd.NaT,
+            **asdict(job.config),
+            "milestones": " ".join(map(str, job.config.milestones)),
+            "partition_sizes": " ".join(map(str, tearing.sizes)),
+            "strategy": "parareal",
+            "parameters": tearing.n_parameters,
+            "parameters_coarse_network": sum(tearing.coarse_parameters),
+            "devices": f"{job.resources.n_actors} {job.resources.device}",
+            **versions(),
+        }
+        self._epochs: list[Row] = []
+        self._timings: list[Row] = []
+        self._store.write("trials", self._id, [self._trial])
+
+    def go_back_to(self, epoch: int) -> None:
+        """Keep the rows up to the epoch of a checkpoint; later ones are run again, to the same result."""
+        self._epochs = [r for r in self._store.read("epochs", self._id) if r["epoch"] <= epoch]
+        self._timings = [
+            r for r in self._store.read("timings", self._id) if r["mode"] == "virtual" or r["repeat"] < epoch
+        ]
+
+    def add(self, epoch: int, reports: dict[str, EpochReport]) -> Row:
+        """Store an epoch's row and where its steps' time went; returns the row."""
+        row = {
+            "trial_id": self._id,
+            "epoch": epoch,
+            **reports["driver"].metrics,
+            "seconds": reports["driver"].seconds,
+            "peak_memory_bytes": max(report.peak_memory_bytes for report in reports.values()),
+        }
+        self._epochs.append(row)
+        for part, report in reports.items():
+            for activity, seconds in report.activities.items():
+                component, direction = activity.split(".")
+                self._timings.append(
+                    {
+                        "trial_id": self._id,
+                        "mode": "wall",
+                        "component": component,
+                        "subnetwork": 0 if part == "driver" else int(part.removeprefix("subnetwork-")),
+                        "direction": direction,
+                        "seconds": seconds,
+                        "repeat": epoch - 1,
+                        "batch_size": self._trial["batch_size"],
+                        "device": self._trial["devices"].split()[1],
+                    }
+                )
+        self._store.write("epochs", self._id, self._epochs)
+        self._store.write("timings", self._id, self._timings)
+        return row
+
+    def close(self, status: str, error: str = "") -> None:
+        """Say how the trial ended."""
+        self._trial |= {"status": status, "error": error, "finished": pd.Timestamp.now("UTC")}
+        self._store.write("trials", self._id, [self._trial])

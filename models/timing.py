@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from models.autograd import seed_gradient
 from models.feedforward import Shape
 from models.initialisation import ModuleFactory
 from models.tearing import Tearing
@@ -94,7 +95,7 @@ def _time_once(module: nn.Module, sample: Tensor, *, with_loss: bool) -> tuple[f
         output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
     middle = _now(sample.device)
     if output.requires_grad:  # a preprocess without parameters has no backward pass
-        output.backward(None if with_loss else torch.ones_like(output))
+        (output if with_loss else seed_gradient(output, torch.ones_like(output))).backward()
     end = _now(sample.device)
     module.zero_grad(set_to_none=True)
     sample.grad = None

@@ -3,7 +3,6 @@
 import io
 import resource
 from dataclasses import dataclass, field
-from typing import Any
 
 import ray
 import torch
@@ -15,6 +14,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources, take_device
 from orchestrator.schedule import learning_rate
+from orchestrator.sgd import SGD
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Actor:
     """
 
     module: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: SGD
 
     def __init__(self, config: TrialConfig, data: ImageData, resources: GangResources, *, part: str) -> None:
         self.config = config
@@ -69,11 +69,8 @@ class Actor:
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""
         self.module = module.to(self.device, self.dtype)
-        self.optimizer = torch.optim.SGD(
-            self.module.parameters(),
-            lr=self.config.learning_rate,
-            momentum=self.config.momentum,
-            weight_decay=self.config.weight_decay,
+        self.optimizer = SGD(
+            self.module, momentum=self.config.momentum, weight_decay=self.config.weight_decay
         )
 
     def restore(self, state: bytes) -> None:
@@ -111,10 +108,3 @@ class Actor:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-    def step_optimizer(self, rate: float) -> None:
-        """One step of the optimizer at learning rate ``rate``."""
-        group: dict[str, Any]
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()

@@ -25,7 +25,7 @@ def connect(address: str | None) -> None:
             address=address or "local",
             include_dashboard=False if address is None else None,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
     except ConnectionError as error:
         raise ValueError(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.autograd import seed_gradient
 from models.tearing import Tearing
 from orchestrator.actor import Actor, EpochReport
 from orchestrator.clock import Clock
@@ -111,16 +112,16 @@ class DriverActor(Actor):
             proceed = bool(torch.isfinite(loss))
         transfers = [link.send_word(rate, proceed) for link in self.links]
         if proceed:
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             with self.clock("postprocess.backward"):
                 loss.backward()
             transfers.append(self.links[-1].send(_gradient(leaves[-1])))
             for j in range(len(corrections), 0, -1):
                 with self.clock("coarse_network.backward"):
-                    corrections[j - 1].backward(_gradient(leaves[j]))
+                    seed_gradient(corrections[j - 1], _gradient(leaves[j])).backward()
                 transfers.append(self.links[j - 1].send(_gradient(leaves[j - 1])))
             with self.clock("driver.optimizer"):
-                self.step_optimizer(rate)
+                self.optimizer.step(rate)
         with self.clock("driver.wait"):
             for transfer in transfers:
                 transfer.wait()

@@ -1,5 +1,6 @@
 """Runs the jobs of a plan: Ray Tune over the trials, then the timing of their components."""
 
+import logging
 import os
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from orchestrator.config import Options
 from orchestrator.datasets import ImageData
 from orchestrator.devices import take_device
 from orchestrator.display import Display
+from orchestrator.files import remove
 from orchestrator.plan import DataKey, data_key
 from orchestrator.store import Row, Store
 from orchestrator.trial import Job, run_trial
@@ -30,8 +32,11 @@ def run_jobs(
     by_id = {job.config.trial_id: job for job in jobs}
     # One copy of the images in the object store, whatever the number of trials; not held here too.
     references = {key: ray.put(images) for key, images in data.items()}
-    # The store is written, and Tune's own loggers would only repeat it.
+    # Our store is written; Tune's own loggers would only repeat it, and Tune would miss them at the end.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    scratch = store.path / ".ray"
+    remove(scratch)
 
     def trainable(config: dict[str, Any]) -> None:
         job = by_id[config["trial_id"]]
@@ -56,13 +61,14 @@ def run_jobs(
         tune_config=tune.TuneConfig(trial_name_creator=lambda trial: trial.config["trial_id"]),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(store.path / ".ray"),
+            storage_path=str(scratch),
             verbose=0,
             callbacks=[Display(jobs, store, console)],
             # The trial itself survives the loss of actors; this is for its own process.
             failure_config=tune.FailureConfig(max_failures=options.max_failures),
         ),
     ).fit()
+    remove(scratch)
 
 
 def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:

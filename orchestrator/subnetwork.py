@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from models.autograd import seed_gradient
 from models.tearing import Tearing
 from orchestrator.actor import Actor, EpochReport
 from orchestrator.clock import Clock
@@ -110,14 +111,14 @@ class SubnetworkActor(Actor):
             self.driver.receive(gradient).wait()
         with self.clock("subnetwork.backward"):
             returned = self._return_replica_gradient(x_next, gradient)
-            self.optimizer.zero_grad(set_to_none=True)
-            output.backward(gradient)
+            self.optimizer.zero_grad()
+            seed_gradient(output, gradient).backward()
         with self.clock("subnetwork.wait"):
             self._add_lent_gradient()
             for transfer in (sent, *lent, *returned):
                 transfer.wait()
         with self.clock("subnetwork.optimizer"):
-            self.step_optimizer(rate)
+            self.optimizer.step(rate)
         return True
 
     @torch.no_grad()
@@ -159,7 +160,9 @@ class SubnetworkActor(Actor):
         """Send what −∂L/∂r_j contributes to C^{j+1}'s gradient to its owner."""
         if self.next is None or x_next is None or not x_next.requires_grad:
             return []
-        gradients = torch.autograd.grad(x_next, _trainable(cast(nn.Module, self.next_preprocess)), -gradient)
+        gradients = torch.autograd.grad(
+            seed_gradient(x_next, -gradient), _trainable(cast(nn.Module, self.next_preprocess))
+        )
         return [self.next.send(_flatten(list(gradients)))]
 
     def _add_lent_gradient(self) -> None:

@@ -1,0 +1,193 @@
+"""The torn network: exact where theory says so (Proposition 1), the serial network for N = 1."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.feedforward import FeedForward
+from models.parareal import PararealNetwork, tear
+from models.resnet import resnet
+
+
+class LinearPart(nn.Module):
+    """The linear part of a chain of affine units, sharing their weights."""
+
+    def __init__(self, units: nn.Sequential) -> None:
+        super().__init__()
+        self.units = units
+
+    def forward(self, x: Tensor) -> Tensor:
+        for unit in self.units:
+            if isinstance(unit, nn.Conv2d):
+                x = F.conv2d(x, unit.weight, stride=unit.stride, padding=unit.padding)
+            else:
+                x = F.linear(x, unit.weight)
+        return x
+
+
+def make_linear(network: PararealNetwork) -> None:
+    """Let each F^j be the linear part of g^{j+1}: the same tensors, so their gradients add up."""
+    network.coarse_network = nn.ModuleList(LinearPart(g) for g in network.subnetworks[1:])
+
+
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    return ((value - expected).norm() / expected.norm()).item()
+
+
+def gradients(network: nn.Module, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and gradient of the input; gradients of parameters are left in .grad."""
+    x = x.clone().requires_grad_()
+    output = network(x)
+    (output * weights).sum().backward()
+    assert x.grad is not None
+    return output.detach(), x.grad
+
+
+def assert_exact(torn: PararealNetwork, serial: PararealNetwork, x: Tensor) -> None:
+    """Outputs and all gradients agree, and C^2 … C^N do not matter."""
+    weights = torch.randn_like(serial(x).detach())
+    output, input_gradient = gradients(torn, x, weights)
+    expected, expected_gradient = gradients(serial, x, weights)
+    assert relative_error(output, expected) < 1e-12
+    assert relative_error(input_gradient, expected_gradient) < 1e-12
+    pairs = [
+        (torn.preprocesses[0], serial.preprocesses[0]),
+        (nn.Sequential(*(unit for g in torn.subnetworks for unit in g)), serial.subnetworks[0]),
+        (torn.postprocess, serial.postprocess),
+    ]
+    scale = 0.0
+    for module, expected_module in pairs:
+        for (name, p), q in zip(module.named_parameters(), expected_module.parameters(), strict=True):
+            assert torch.equal(p, q), name
+            assert relative_error(p.grad, q.grad) < 1e-12, name
+            scale = max(scale, q.grad.abs().max().item())
+    for j, preprocess in enumerate(torn.preprocesses[1:], start=2):
+        for p in preprocess.parameters():
+            assert p.norm() > 0, f"C^{j} is there to be ignored"
+            assert p.grad.abs().max() < 1e-12 * scale, f"C^{j}"
+
+
+@st.composite
+def affine_chains(draw: st.DrawFn) -> tuple[FeedForward, list[int], int]:
+    """An affine network, a partition of its units into up to 8 subnetworks, and a seed."""
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=8))
+    n_units = sum(sizes)
+    widths = draw(st.lists(st.integers(1, 5), min_size=n_units + 3, max_size=n_units + 3))
+    # Modules drawn here would keep their weights: factories are seeded by their place.
+    layers = [lambda a=a, b=b: nn.Linear(a, b) for a, b in pairwise(widths)]
+    network = FeedForward(
+        layers[0], layers[1:-1], layers[-1], (widths[0],), coarse=lambda before, after, n: nn.Identity()
+    )
+    return network, sizes, draw(st.integers(0, 2**31))
+
+
+def linear_preprocess(before: tuple[int, ...], after: tuple[int, ...]) -> nn.Module:
+    return nn.Linear(before[0], after[0])
+
+
+@settings(max_examples=60)
+@given(affine_chains())
+def test_an_affine_network_with_linear_coarse_parts_is_exact(
+    chain: tuple[FeedForward, list[int], int],
+) -> None:
+    network, sizes, seed = chain
+    torn = tear(network, len(sizes), partition=sizes, preprocess=linear_preprocess, seed=seed).double()
+    make_linear(torn)
+    serial = tear(network, seed=seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(7, *network.input_shape, dtype=torch.float64, generator=generator)
+    assert_exact(torn, serial, x)
+
+
+@pytest.mark.parametrize("preprocess", ["strided", "patch"])
+@pytest.mark.parametrize("sizes", [(3, 3), (1, 2, 3), (1, 1, 1, 1, 1, 1)])
+def test_an_affine_convolutional_network_is_exact(preprocess: str, sizes: tuple[int, ...]) -> None:
+    channels, strides = (4, 4, 5, 6, 6, 6, 3), (1, 2, 1, 1, 2, 1)
+    network = FeedForward(
+        lambda: nn.Conv2d(2, 4, 3, padding=1),
+        [
+            lambda a=a, b=b, s=s: nn.Conv2d(a, b, 3, stride=s, padding=1)
+            for (a, b), s in zip(pairwise(channels), strides, strict=True)
+        ],
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 5)),
+        (2, 8, 8),
+        coarse=lambda before, after, n: nn.Identity(),
+    )
+    torn = tear(network, len(sizes), partition=sizes, preprocess=preprocess).double()
+    make_linear(torn)
+    assert_exact(torn, tear(network).double(), torch.randn(3, 2, 8, 8, dtype=torch.float64))
+
+
+def test_it_is_not_exact_otherwise() -> None:
+    network = FeedForward(
+        lambda: nn.Linear(4, 4), [lambda: nn.Linear(4, 4)] * 3, nn.Identity(), (4,), coarse=linear_coarse
+    )
+    x = torch.randn(5, 4)
+    assert relative_error(tear(network, 3, preprocess=linear_preprocess)(x), tear(network)(x)) > 1e-2
+
+
+def linear_coarse(before: tuple[int, ...], after: tuple[int, ...], n_units: int) -> nn.Module:
+    return nn.Linear(before[0], after[0])
+
+
+def nonlinear(n_units: int) -> FeedForward:
+    return FeedForward(
+        lambda: nn.Linear(3, 4),
+        [lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh())] * n_units,
+        lambda: nn.Linear(4, 2),
+        (3,),
+        coarse=linear_coarse,
+    )
+
+
+def test_forward_is_the_papers_recursion() -> None:
+    network = tear(nonlinear(5), 4, preprocess=linear_preprocess, partition=(1, 2, 1, 1))
+    (C1, C2, C3, C4), (g1, g2, g3, g4) = network.preprocesses, network.subnetworks
+    (F1, F2, F3), h = network.coarse_network, network.postprocess
+    x = torch.randn(6, 3)
+    r1, r2, r3 = g1(C1(x)) - C2(x), g2(C2(x)) - C3(x), g3(C3(x)) - C4(x)
+    expected = h(g4(C4(x)) + F3(r3 + F2(r2 + F1(r1))))
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_one_subnetwork_is_the_serial_network() -> None:
+    modules = [nn.Linear(3, 4), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 5), nn.Linear(5, 2)]
+    network = tear(FeedForward(modules[0], modules[1:-1], modules[-1], (3,)))
+    x = torch.randn(6, 3)
+    assert torch.equal(network(x), nn.Sequential(*modules)(x))
+    assert len(network.coarse_network) == 0
+    assert len(network.state_dict()) == 8
+
+
+@pytest.mark.parametrize("preprocess", ["strided", "patch"])
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_every_parameter_of_a_torn_resnet_learns(n: int, preprocess: str) -> None:
+    description = resnet(56, width=4, input_shape=(3, 16, 16), n_classes=4)
+    network = tear(description, n, preprocess=preprocess)
+    F.cross_entropy(network(torch.randn(8, 3, 16, 16)), torch.arange(8) % 4).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_units_may_overwrite_their_input() -> None:
+    def description(inplace: bool) -> FeedForward:
+        unit = lambda: nn.Sequential(nn.ReLU(inplace), nn.Linear(4, 4))  # noqa: E731
+        return FeedForward(
+            lambda: nn.Linear(3, 4), [unit] * 3, lambda: nn.Linear(4, 2), (3,), coarse=linear_coarse
+        )
+
+    x = torch.randn(6, 3)
+    networks = [tear(description(inplace), 3, preprocess=linear_preprocess) for inplace in (True, False)]
+    outputs = [network(x) for network in networks]
+    assert torch.equal(*outputs)
+    for output in outputs:
+        output.sum().backward()
+    for p, q in zip(*(network.parameters() for network in networks), strict=True):
+        assert torch.equal(p.grad, q.grad)

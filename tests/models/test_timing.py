@@ -1,0 +1,104 @@
+"""Each component and direction is measured, alone."""
+
+import weakref
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from models.feedforward import FeedForward
+from models.resnet import resnet
+from models.tearing import plan_tearing
+from models.timing import time_components
+
+ALIVE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+class Alone(nn.Linear):
+    """Counts as a component; refuses to be built while another one is alive."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        assert not ALIVE
+        super().__init__(n_in, n_out)
+        ALIVE.add(self)
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.relu_() * self.weight
+
+
+def chain(n_units: int, width: int = 3) -> FeedForward:
+    return FeedForward(
+        lambda: Alone(2, width),
+        [lambda: Alone(width, width)] * n_units,
+        lambda: Alone(width, 2),
+        (2,),
+        coarse=lambda before, after, n: Alone(before[0], after[0]),
+    )
+
+
+def names(n: int) -> set[tuple[str, int]]:
+    parallel = {(component, j) for component in ("preprocess", "subnetwork") for j in range(1, n + 1)}
+    return parallel | {("coarse_network", j) for j in range(1, n)} | {("postprocess", 0)}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_every_component_and_direction_is_measured_as_often_as_asked(n: int) -> None:
+    network = resnet(11, width=4, input_shape=(1, 8, 12))
+    times = list(time_components(plan_tearing(network, n), batch_size=2, repeats=3, warmup=1))
+    assert all(measured.seconds > 0 for measured in times)
+    counts = Counter((t.component, t.subnetwork, t.direction, t.repeat) for t in times)
+    assert counts == {
+        (*name, direction, repeat): 1
+        for name in names(n)
+        for direction in ("forward", "backward")
+        for repeat in range(3)
+    }
+
+
+def test_one_component_is_alive_at_a_time() -> None:
+    tearing = plan_tearing(chain(3), 3, preprocess=lambda image, shape: Alone(image[0], shape[0]))
+    built = [t.component for t in time_components(tearing, batch_size=2, repeats=1, warmup=0)]
+    assert len(built) == 2 * (3 + 3 + 2 + 1)
+    assert not ALIVE
+
+
+def test_a_slow_component_shows() -> None:
+    class Slow(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            big = torch.ones(300, 300)
+            for _ in range(20):
+                big = big @ big / 300
+            return x * big[0, 0]
+
+    network = FeedForward(nn.Identity(), [nn.Linear(2, 2), Slow()], nn.Identity(), (2,), coarse=linear)
+    tearing = plan_tearing(network, 2, preprocess=lambda image, shape: nn.Identity())
+    times = list(time_components(tearing, batch_size=2, repeats=3))
+    forward = [t for t in times if (t.component, t.direction) == ("subnetwork", "forward")]
+    fast, slow = (min(t.seconds for t in forward if t.subnetwork == j) for j in (1, 2))
+    assert slow > 3 * fast
+
+
+def linear(before: tuple[int, ...], after: tuple[int, ...], n_units: int) -> nn.Module:
+    return nn.Linear(before[0], after[0])
+
+
+def test_units_may_overwrite_their_input_and_a_preprocess_may_have_no_parameters() -> None:
+    network = FeedForward(nn.Identity(), [InPlace, InPlace], InPlace, (4,), coarse=linear)
+    tearing = plan_tearing(network, 2, preprocess=lambda image, shape: nn.Identity())
+    times = list(time_components(tearing, batch_size=3, repeats=1, warmup=0))
+    assert {(t.component, t.subnetwork) for t in times} == names(2)
+
+
+def test_the_trained_weights_of_a_given_module_are_left_alone() -> None:
+    module = nn.Linear(2, 2)
+    network = FeedForward(nn.Identity(), [module], nn.Identity(), (2,))
+    list(time_components(plan_tearing(network), batch_size=2, repeats=1))
+    assert module.weight.grad is None
+    assert module.weight.requires_grad

@@ -1,0 +1,104 @@
+"""What makes two trials runs of the same experiment: every config value but the seed.
+
+The columns are not listed but found: a config value this package has never heard of still keeps
+two experiments apart. Only what describes the run rather than the question is listed.
+"""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+RUN = ("project", "commit", "python", "torch", "ray", "host", "devices")
+"""Columns of ``trials`` that say with what and where a trial ran."""
+
+BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *RUN])
+"""Columns of ``trials`` that are not config values; those on ``parameters`` are none either."""
+
+EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
+"""Config values that every table and figure names."""
+
+TEARING = ("partition", "partition_sizes", "preprocess", "n_coarse_units", "strategy")
+"""Config values without effect at N = 1: the network there is the original one, f."""
+
+FOLLOWS_N = ("partition_sizes", "n_coarse_units")
+"""Config values that change with N as a rule, so that only other changes are worth a mention."""
+
+NETWORK_NAMES = {"resnet": "ResNet", "vgg": "VGG"}
+DATASET_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST", "svhn": "SVHN"}
+HEADINGS = {"n_coarse_units": "N_c", "n_subnetworks": "N", "dataset": "Data set", "label": "Network"}
+
+
+def config_columns(trials: pd.DataFrame) -> list[str]:
+    """Name the columns that hold config values, ``seed`` included."""
+    names = map(str, trials.columns)
+    return [c for c in names if c not in BOOKKEEPING and not c.startswith("parameters")]
+
+
+def identify(trials: pd.DataFrame, *, ignore: Collection[str] = ()) -> pd.DataFrame:
+    """Number the distinct configurations.
+
+    Args:
+        trials: frame of the store.
+        ignore: config columns, beside ``seed``, that do not tell two configurations apart.
+
+    Returns:
+        ``trials`` with the columns ``configuration`` (equal for trials that differ in the seed
+        alone), ``family`` (equal for configurations that differ in N and in how the network is
+        torn alone: one N = 1 at most) and ``label`` ("ResNet-56"; "Parareal ResNet-56, N = 3").
+        The values of `TEARING` are missing where N = 1.
+    """
+    trials = trials.copy()
+    torn = trials["n_subnetworks"] != 1
+    for column in TEARING:
+        trials[column] = trials[column].where(torn)
+    columns = [c for c in config_columns(trials) if c not in {"seed", *ignore}]
+    shared = [c for c in columns if c not in {"n_subnetworks", *TEARING}]
+    trials["configuration"] = trials.groupby(columns, dropna=False, sort=False).ngroup()
+    trials["family"] = trials.groupby(shared, dropna=False, sort=False).ngroup()
+    named = trials[["network", "depth", "n_subnetworks", "strategy"]].fillna({"strategy": "parareal"})
+    trials["label"] = [label(*values) for values in named.itertuples(index=False)]
+    return trials
+
+
+def varying(identified: pd.DataFrame, *, ignore: Collection[str] = ()) -> list[str]:
+    """Name the config columns, beside `EXPERIMENT`, in which the configurations differ.
+
+    A value of `TEARING` counts only where N > 1, one of `FOLLOWS_N` only where nothing else
+    tells two configurations apart.
+    """
+    apart = {*EXPERIMENT, *FOLLOWS_N, "seed", *ignore, "configuration", "family", "label"}
+    torn = identified[identified["n_subnetworks"] != 1]
+    columns = []
+    for column in config_columns(identified):
+        rows = torn if column in TEARING else identified
+        if column not in apart and len(rows[column].unique()) > 1:
+            columns.append(column)
+    for column in FOLLOWS_N:
+        alike = torn.groupby([*EXPERIMENT, *columns], dropna=False)[column]
+        if alike.nunique(dropna=False).gt(1).any():
+            columns.append(column)
+    return columns
+
+
+def heading(column: str) -> str:
+    """Name a column for a reader: "N_c", "Batch size"."""
+    return HEADINGS.get(column, column.replace("_", " ").capitalize())
+
+
+def network_name(network: str, depth: int) -> str:
+    """Name an untorn network: "ResNet-56", or "package.module:factory" where depth is missing."""
+    name = NETWORK_NAMES.get(network, network)
+    return name if pd.isna(depth) else f"{name}-{depth}"
+
+
+def dataset_name(dataset: str) -> str:
+    """Name a data set: "CIFAR-10", "digits", "parquet:/data/flowers"."""
+    return DATASET_NAMES.get(dataset, dataset)
+
+
+def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
+    """Name a network as the paper's Table 1 does, N spelt out: "Parareal ResNet-56, N = 3"."""
+    name = network_name(network, depth)
+    if n_subnetworks == 1:
+        return name
+    return f"{strategy.replace('_', ' ').capitalize()} {name}, N = {n_subnetworks}"

@@ -1,0 +1,219 @@
+"""Figure 3 of the paper: validation error against epoch for each number of subnetworks."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from analysis.configuration import (
+    FOLLOWS_N,
+    TEARING,
+    dataset_name,
+    heading,
+    identify,
+    network_name,
+    varying,
+)
+
+LINE_STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
+MARKERS = "osD^vPX*"
+LOG_TICKS = (1, 1.5, 2, 3, 4, 5, 7)
+N_MARKERS = 8
+BAND_FROM = 3
+"""Seeds from which a standard deviation says more than the single lines do."""
+MAX_COLUMNS = 3
+TITLE_WIDTH = 48
+END_MARKERS = {"running": "o"}
+"""What ends the line of a trial that did not finish, "x" where it is not listed."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The trials of one configuration, by epoch.
+
+    Attributes:
+        label: "N = 3 (5 seeds, 1 running)".
+        key: N and whatever else tells the lines of a panel apart; decides the style.
+        seeds: error (%) of the averaged trials, epochs × seeds.
+        mean: mean over the seeds, as far as all of them have come.
+        singles: status and error (%) of each trial that is drawn alone.
+    """
+
+    label: str
+    key: tuple[Any, ...]
+    seeds: pd.DataFrame
+    mean: pd.Series
+    singles: list[tuple[str, pd.Series]]
+
+
+def figure3(trials: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
+    """Draw validation error (%) against epoch.
+
+    One panel per data set, network and further config value that varies (N = 1 appears in every
+    panel it is the baseline of), one line per N: the mean over the finished seeds, with a band of
+    one standard deviation from three seeds on and thin single lines for two. Trials that are not
+    finished are drawn alone and thin up to where they are. The axis shows the late epochs; what
+    lies above is cut off.
+
+    Args:
+        trials: frame of the store.
+        epochs: frame of the store.
+    """
+    errors = epochs.dropna(subset="validation_error")
+    errors = errors.pivot_table(index="epoch", columns="trial_id", values="validation_error")
+    runs = identify(trials)
+    runs = runs[runs["trial_id"].isin(errors.columns)]
+    if runs.empty:
+        figure = Figure(figsize=(5, 1))
+        figure.text(0.5, 0.5, "No epoch has been recorded yet.", ha="center", va="center")
+        return figure
+
+    panels = [(title, dataset, list(_curves(members, errors))) for title, dataset, members in _panels(runs)]
+    n_rows = -(-len(panels) // MAX_COLUMNS)
+    n_columns = -(-len(panels) // n_rows)
+    figure = Figure(figsize=(1.2 + 4.1 * n_columns, 0.6 + 3.5 * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
+    drawn = [curve for *_, curves in panels for curve in curves]
+    styles = _styles(drawn)
+    for axes, (title, dataset, curves) in zip(grid, panels, strict=False):
+        _set_axes(axes, [c for _, other, rest in panels if other == dataset for c in rest])
+        for curve in curves:
+            _draw(axes, curve, styles[curve.key])
+        axes.set_title(title, fontsize="medium")
+        axes.legend(fontsize="small", framealpha=0.85, handlelength=3.2)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    figure.supxlabel(_note(drawn), fontsize="small", color="0.3")
+    return figure
+
+
+def _panels(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Title, data set and trials of each panel: what differs in more than N stands apart."""
+    keys = ["dataset", "network", "depth", *(c for c in varying(runs) if c not in FOLLOWS_N)]
+    shared = [key for key in keys if key not in TEARING]
+    torn = runs["n_subnetworks"] != 1
+    group = runs.groupby(keys, dropna=False).ngroup()
+    baseline = runs.groupby(shared, dropna=False).ngroup()
+    heads = runs[torn | ~baseline.isin(baseline[torn])].sort_values(keys).drop_duplicates(keys)
+    for head in heads.index:
+        values = runs.loc[head]
+        title = f"{network_name(values['network'], values['depth'])} on "
+        title = textwrap.fill(title + dataset_name(values["dataset"]), TITLE_WIDTH)
+        extras = [f"{k} = {values[k]}" for k in keys[3:] if pd.notna(values[k])]
+        members = runs[(group == group[head]) | (~torn & (baseline == baseline[head]))]
+        yield "\n".join([title, ", ".join(extras)]).strip(), values["dataset"], members
+
+
+def _curves(members: pd.DataFrame, errors: pd.DataFrame) -> Iterator[Curve]:
+    """The lines of one panel, N ascending."""
+    variants = [c for c in varying(members) if c in FOLLOWS_N]
+    members = members.sort_values(["n_subnetworks", *variants, "trial_id"])
+    for _, trials in members.groupby("configuration", sort=False):
+        first = trials.iloc[0]
+        by_status = dict(list(trials.groupby("status")))
+        averaged = by_status.get("finished", by_status.get("running", trials))
+        by_trial = errors[averaged["trial_id"]]
+        seeds = by_trial.T.groupby(averaged.set_index("trial_id")["seed"]).mean().T
+        alone = trials[trials["status"] != "finished"]
+        counts = alone["status"].value_counts()
+        notes = [f"{count} {status}" for status, count in counts.items()]
+        if "finished" in by_status:
+            n = seeds.shape[1]
+            notes = [f"{n} seed{'s' * (n > 1)}", *notes]
+            if 1 < n < BAND_FROM:
+                alone = trials
+        named = [f"N = {first['n_subnetworks']}"]
+        named += [f"{heading(c)} = {first[c]}" for c in variants if pd.notna(first[c])]
+        yield Curve(
+            label=f"{', '.join(named)} ({', '.join(notes)})",
+            key=(first["n_subnetworks"], *(str(first[c]) for c in variants)),
+            seeds=seeds,
+            mean=seeds.dropna().mean(axis="columns"),
+            singles=[
+                (status, errors[trial_id].dropna())
+                for trial_id, status in zip(alone["trial_id"], alone["status"], strict=True)
+            ],
+        )
+
+
+def _styles(curves: list[Curve]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Colour by N (dark to light, for colour-blind readers too); dashes and marker by line.
+
+    ``markevery`` is a fraction of the distance between two markers, so that lines that coincide
+    show their markers in turn.
+    """
+    keys = sorted({curve.key for curve in curves})
+    numbers = sorted({key[0] for key in keys})
+    palette = matplotlib.colormaps["viridis"]
+    return {
+        key: {
+            "color": palette(0.8 * numbers.index(key[0]) / max(len(numbers) - 1, 1)),
+            "linestyle": LINE_STYLES[place % len(LINE_STYLES)],
+            "marker": MARKERS[place % len(MARKERS)],
+            "linewidth": 1.4,
+            "markersize": 5,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+            "markevery": place / len(keys),
+        }
+        for place, key in enumerate(keys)
+    }
+
+
+def _draw(axes: Axes, curve: Curve, style: dict[str, Any]) -> None:
+    """Draw into axes whose limits are set."""
+    color, top = style["color"], axes.get_ylim()[1]
+    for status, errors in curve.singles:
+        axes.plot(errors.index, errors, color=color, linewidth=0.6, alpha=0.8)
+        if status != "finished":
+            end: dict[str, Any] = {"marker": END_MARKERS.get(status, "x"), "markerfacecolor": "none"}
+            at = errors.iloc[-1:].clip(upper=top)
+            axes.plot(at.index, at, color=color, linestyle="none", clip_on=False, **end)
+    if curve.seeds.shape[1] >= BAND_FROM:
+        spread = curve.seeds.loc[curve.mean.index].std(axis="columns")
+        low, high = curve.mean - spread, curve.mean + spread
+        axes.fill_between(curve.mean.index, low, high, color=color, alpha=0.15, linewidth=0)
+    every = max(len(curve.mean) // N_MARKERS, 1)
+    staggered = {**style, "markevery": (int(every * style["markevery"]), every)}
+    axes.plot(curve.mean.index, curve.mean, label=curve.label, **staggered)
+
+
+def _set_axes(axes: Axes, curves: list[Curve]) -> None:
+    """Choose limits by what comes after the first quarter of each of ``curves``."""
+    late = [curve.mean.iloc[len(curve.mean) // 4 :] for curve in curves]
+    top = 1.25 * max(float(errors.quantile(0.85)) for errors in late)
+    bottom = min(float(curve.seeds.min().min()) for curve in curves)
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel("Validation error (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if bottom > 0:
+        axes.set(yscale="log", ylim=(0.92 * bottom, top))
+        wide = top / bottom > 3
+        axes.yaxis.set_major_locator(LogLocator(subs=LOG_TICKS) if wide else MaxNLocator(6))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:  # a perfect epoch has no logarithm
+        axes.set_ylim(-0.03 * top, top)
+    axes.grid(axis="y", linewidth=0.4, color="0.85")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _note(curves: list[Curve]) -> str:
+    """Explain what is drawn, and only that."""
+    statuses = {status for curve in curves for status, _ in curve.singles}
+    notes = ["Mean over seeds"]
+    if any(curve.seeds.shape[1] >= BAND_FROM for curve in curves):
+        notes.append("band: ± 1 standard deviation")
+    if statuses:
+        notes.append("thin: single trials")
+    if "running" in statuses:
+        notes.append("○: still running")
+    if statuses - {"finished", "running"}:
+        notes.append("×: diverged or failed")
+    return "; ".join(notes) + "."

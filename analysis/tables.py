@@ -1,0 +1,166 @@
+"""Tables 1 and 2 of the paper from a result store, with the published values beside.
+
+Both are tidy frames of plain numbers; `analysis.render` prints them.
+"""
+
+import warnings
+from collections.abc import Collection
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis import published
+from analysis.configuration import TEARING, identify, varying
+
+EpochChoice = Literal["last", "best"]
+
+CONFIDENCE = 0.95
+
+TRAINING = (
+    *("epochs", "batch_size", "learning_rate", "schedule", "milestones", "momentum", "weight_decay"),
+    *("augment", "train_subset", "validation_subset"),
+)
+"""Config values without effect on the time of one gradient (timings have their own batch size)."""
+
+PARALLEL = ("preprocess", "subnetwork")
+"""Components that all subnetworks compute at the same time; the others run one after another."""
+
+COMPONENTS = {
+    "preprocess": "preprocessing",
+    "subnetwork": "parallel_subnetworks",
+    "coarse_network": "coarse_network",
+    "postprocess": "postprocessing",
+}
+"""Component in the store -> column of Table 2."""
+
+
+def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "last") -> pd.DataFrame:
+    """Table 1: validation error rates (%), one row per configuration.
+
+    Only finished trials enter the mean; the others are counted in one column per status. Trials
+    of the same configuration and seed count as one seed.
+
+    Args:
+        trials: frame of the store.
+        epochs: frame of the store.
+        epoch: the error of the last epoch, or of the best one. The best is chosen on the very
+            images that measure it, so it is biased towards small errors.
+
+    Returns:
+        Columns: dataset, network, depth, label, n_subnetworks, n_coarse_units, every other config
+        value that varies, error (mean over seeds), std (ddof = 1), n (seeds), published, difference (to
+        N = 1 of the otherwise same configuration, in points), ci_low, ci_high (Welch's 95 %
+        interval of the difference, where both sides have two seeds), then the number of trials
+        that are running, diverged, failed.
+    """
+    runs = identify(trials)
+    finished = runs[runs["status"] == "finished"]
+    errors = _final_errors(epochs, epoch).reindex(finished["trial_id"])
+    finished = finished.assign(value=errors.to_numpy())
+    per_seed = finished.groupby(["configuration", "seed"])["value"].mean().dropna()
+    by_configuration = per_seed.groupby("configuration")
+    samples = {key: values.to_numpy() for key, values in by_configuration}
+
+    rows, columns = _rows(runs)
+    serial = rows[~rows["torn"]].reset_index().set_index("family")["configuration"]
+    table = rows[columns].assign(
+        error=by_configuration.mean(),
+        std=by_configuration.std(),
+        n=by_configuration.size().reindex(rows.index, fill_value=0),
+    )
+    paper = published.published_table1().set_index(["dataset", "n_subnetworks"])["error"]
+    here = rows[["dataset", "n_subnetworks"]].join(paper, on=["dataset", "n_subnetworks"])["error"]
+    table["published"] = here.where(published.is_paper_network(rows) & published.is_whole_dataset(rows))
+    table[["difference", "ci_low", "ci_high"]] = np.nan
+    for key, family in rows.loc[rows["torn"], "family"].items():
+        if key in samples and serial.get(family) in samples:
+            comparison = _welch(samples[key], samples[serial[family]])
+            table.loc[key, ["difference", "ci_low", "ci_high"]] = comparison
+    for status in dict.fromkeys(["running", "diverged", "failed", *runs["status"]]):
+        if status != "finished":
+            table[status] = (runs["status"] == status).groupby(runs["configuration"]).sum()
+    return table.reset_index(drop=True)
+
+
+def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+    """Table 2: virtual wall-clock time (s) of one gradient, one row per network and device.
+
+    In each repeat the parallel parts (preprocessing, subnetworks) count as their maximum over
+    j, the coarse network as its sum, forward and backward together. Every time is the median
+    over the repeats, so that ``total`` need not be the sum of its row.
+
+    Returns:
+        Columns: dataset, network, depth, label, n_subnetworks, n_coarse_units, every other config
+        value that varies, device, batch_size, preprocessing, parallel_subnetworks, coarse_network,
+        postprocessing, total, total_iqr (interquartile range), repeats, speed_up (of the median
+        total over N = 1 on the same device), and published_<each time> and published_speed_up
+        (on the paper's device; see `analysis.published`).
+    """
+    timings = timings[timings["mode"] == "virtual"]
+    runs = identify(trials[trials["trial_id"].isin(timings["trial_id"])], ignore=TRAINING)
+    rows, columns = _rows(runs, ignore=TRAINING)
+    times = _virtual_times(timings.merge(runs[["trial_id", "configuration"]], on="trial_id"))
+    table = rows.drop(columns="batch_size").join(times, how="inner").reset_index(drop=True)
+
+    where = ["family", "device", "batch_size"]
+    serial = table[table["n_subnetworks"] == 1].set_index(where)["total"].rename("serial")
+    table["speed_up"] = table.join(serial, on=where)["serial"] / table["total"]
+
+    comparable = published.is_paper_network(table) & published.is_paper_input(table)
+    paper = published.published_table2().drop(columns="source").set_index("n_subnetworks")
+    paper = paper.add_prefix("published_")
+    beside = table[["n_subnetworks"]].where(comparable).join(paper, on="n_subnetworks")
+    return pd.concat([table[[*columns, *times.columns, "speed_up"]], beside[paper.columns]], axis="columns")
+
+
+def _rows(runs: pd.DataFrame, *, ignore: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row per configuration, N = 1 before the torn ones, and the columns to show."""
+    others = [c for c in varying(runs, ignore=ignore) if c != "n_coarse_units"]
+    shared = [c for c in others if c not in TEARING]
+    torn = [c for c in others if c in TEARING]
+    rows = runs.drop_duplicates("configuration").set_index("configuration")
+    rows = rows.assign(torn=rows["n_subnetworks"] != 1)
+    order = ["dataset", "network", "depth", *shared, "torn", *torn, "n_subnetworks"]
+    rows = rows.sort_values([*order, "n_coarse_units"])
+    columns = ["dataset", "network", "depth", "label", "n_subnetworks", "n_coarse_units"]
+    return rows, [*columns, *others]
+
+
+def _final_errors(epochs: pd.DataFrame, epoch: EpochChoice) -> pd.Series:
+    """Validation error by trial_id."""
+    if epoch == "best":
+        return epochs.groupby("trial_id")["validation_error"].min()
+    ordered = epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last")
+    return ordered.set_index("trial_id")["validation_error"]
+
+
+def _welch(sample: np.ndarray, baseline: np.ndarray) -> tuple[float, float, float]:
+    """Difference of the means and Welch's confidence interval, NaN where it has none."""
+    difference = float(sample.mean() - baseline.mean())
+    if min(len(sample), len(baseline)) < 2 or (np.ptp(sample) == 0 and np.ptp(baseline) == 0):
+        return difference, np.nan, np.nan
+    with warnings.catch_warnings():
+        # Seeds with the same error (a few hundred validation images) are no loss of precision.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        test = stats.ttest_ind(sample, baseline, equal_var=False)
+    interval = test.confidence_interval(CONFIDENCE)
+    return difference, float(interval.low), float(interval.high)
+
+
+def _virtual_times(timings: pd.DataFrame) -> pd.DataFrame:
+    """Medians over the repeats, indexed by configuration."""
+    key = ["configuration", "device", "batch_size"]
+    sample = [*key, "trial_id", "repeat", "component"]
+    both_ways = timings.groupby([*sample, "subnetwork"])["seconds"].sum().groupby(sample)
+    together, in_turn = both_ways.max(), both_ways.sum()
+    parallel = in_turn.index.get_level_values("component").isin(PARALLEL)
+    seconds = in_turn.mask(parallel, together).unstack("component")  # noqa: PD010 - no frame to pivot
+    seconds = seconds.reindex(columns=list(COMPONENTS)).rename(columns=COMPONENTS)
+    seconds["total"] = seconds.sum(axis="columns")
+    repeats = seconds.groupby(key)
+    times = repeats.median()
+    times["total_iqr"] = repeats["total"].quantile(0.75) - repeats["total"].quantile(0.25)
+    times["repeats"] = repeats.size()
+    return times.reset_index(["device", "batch_size"])

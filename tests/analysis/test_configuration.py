@@ -1,0 +1,60 @@
+import pytest
+
+from analysis import load
+from analysis.configuration import identify, label, varying
+
+
+def test_seeds_alone_share_a_configuration(store):
+    store.trial(3, seed=0, commit="a", host="x")
+    store.trial(3, seed=1, commit="b", host="y")
+    store.trial(3, seed=0, weight_decay=0.0)
+    store.trial(6, seed=0)
+    runs = identify(load(store.path).trials)
+    assert runs["configuration"].tolist() == [0, 0, 1, 2]
+
+
+def test_a_config_value_nobody_knows_keeps_trials_apart(store):
+    store.trial(3, novelty="a")
+    store.trial(3, seed=1, novelty="b")
+    runs = identify(load(store.path).trials)
+    assert runs["configuration"].nunique() == 2
+    assert varying(runs) == ["novelty"]
+
+
+def test_how_it_is_torn_makes_no_difference_at_n_1(store):
+    store.trial(1, preprocess="strided", n_coarse_units=12)
+    store.trial(1, preprocess="patch", n_coarse_units=1)
+    store.trial(3, preprocess="strided")
+    store.trial(3, preprocess="patch")
+    runs = identify(load(store.path).trials)
+    assert runs["configuration"].tolist() == [0, 0, 1, 2]
+    assert runs["family"].nunique() == 1
+    assert varying(runs) == ["preprocess"]
+
+
+def test_what_follows_from_n_is_not_said_to_vary(store):
+    store.trial(1)
+    store.trial(3)
+    store.trial(6)
+    assert varying(identify(load(store.path).trials)) == []
+    store.trial(6, n_coarse_units=1)
+    assert varying(identify(load(store.path).trials)) == ["n_coarse_units"]
+
+
+def test_cuts_are_left_unsaid_where_the_partition_explains_them(store):
+    store.trial(3, partition="uniform", partition_sizes="6 6 6")
+    store.trial(3, partition="staggered", partition_sizes="4 6 8")
+    assert varying(identify(load(store.path).trials)) == ["partition"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("resnet", 56, 1, "parareal"), "ResNet-56"),
+        (("resnet", 56, 3, "parareal"), "Parareal ResNet-56, N = 3"),
+        (("my.nets:mlp", None, 1, "parareal"), "my.nets:mlp"),
+        (("vgg", 16, 2, "data_parallel"), "Data parallel VGG-16, N = 2"),
+    ],
+)
+def test_labels(values, expected):
+    assert label(*values) == expected

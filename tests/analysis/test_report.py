@@ -1,0 +1,97 @@
+import subprocess
+import sys
+from io import StringIO
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from analysis import load
+from analysis.report import main, print_tables, write_report
+
+FILES = {
+    *("figure3.png", "figure3.svg", "report.md"),
+    *("table1.csv", "table1.md", "table1.tex", "table2.csv", "table2.md", "table2.tex"),
+}
+TIMES = {("preprocess", 1): [(1.0, 1.0)], ("subnetwork", 1): [(1.0, 2.0)], ("postprocess", 0): [(1.0, 0.0)]}
+
+
+def test_report_writes_all_files_beside_the_frames(store):
+    store.timings(store.trial(1, errors=[4.0, 2.0]), TIMES)
+    files = write_report(store.path)
+    assert {path.name for path in files} == FILES
+    assert {path.parent for path in files} == {store.path / "report"}
+    assert all(path.stat().st_size for path in files)
+    table = pd.read_csv(store.path / "report" / "table1.csv")
+    assert table["error"].tolist() == [2.0]
+    text = (store.path / "report" / "report.md").read_text()
+    for expected in ("figure3.png", "2.00", "abc1234", "2.15.0", "node1", "2026-03-01", "1 finished."):
+        assert expected in text
+
+
+def test_same_store_gives_the_same_bytes(store, tmp_path):
+    for n in (1, 3):
+        for seed in range(3):
+            store.trial(n, seed, errors=[9.0, 4.0 + seed])
+    first, second = (write_report(store.path, tmp_path / name) for name in ("a", "b"))
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+
+
+def test_half_finished_store_is_reported_as_it_stands(store):
+    store.trial(1, 0, errors=[4.0, 2.0])
+    store.trial(3, 0, errors=[9.0], status="running")
+    store.trial(3, 1, status="failed", error="Traceback (most recent call last):\n  x\nOSError: disk | full")
+    store.trial(3, 2, errors=[90.0], status="diverged", error="loss is\nnot finite")
+    write_report(store.path)
+    text = (store.path / "report" / "report.md").read_text()
+    assert "4 trials: 1 finished, 1 running, 1 failed, 1 diverged. The numbers will change." in text
+    assert r"OSError: disk \| full" in text
+    assert "Traceback" not in text
+    assert "loss is not finite" in text
+    assert "No gradient has been timed yet." in text
+
+
+def test_empty_store_says_what_is_missing(store):
+    assert {path.name for path in write_report(store.path)} == FILES
+    text = (store.path / "report" / "report.md").read_text()
+    assert "no trial has been started yet" in text
+    assert "What was run" not in text
+
+
+def test_terminal_shows_both_tables(store):
+    store.timings(store.trial(1, errors=[4.0, 2.5]), TIMES)
+    console = Console(file=StringIO(), width=100)
+    print_tables(load(store.path), console)
+    text = console.file.getvalue()
+    assert "Table 1" in text
+    assert "2.50" in text
+    assert "6000.00" in text
+
+
+def test_command_line_writes_where_it_is_told(store, tmp_path, capsys):
+    store.trial(1, errors=[4.0, 2.0])
+    assert main([str(store.path), "--out", str(tmp_path / "there")]) == 0
+    assert {path.name for path in (tmp_path / "there").iterdir()} == FILES
+    assert str(tmp_path / "there" / "report.md") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_command_line_refuses_what_is_no_store_in_one_line(tmp_path, capsys, name):
+    assert main([str(tmp_path / name)]) == 2
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1
+    assert "is no result store" in errors
+
+
+def test_module_exits_with_its_status_and_imports_neither_ray_nor_torch(tmp_path):
+    code = """
+import runpy, sys
+try:
+    runpy.run_module("analysis.report", run_name="__main__")
+finally:
+    assert not {"ray", "torch", "orchestrator"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"is no result store" in done.stderr

@@ -31,6 +31,8 @@ def run_jobs(
     jobs = sorted(jobs, key=lambda job: -job.resources.n_actors)
     by_id = {job.config.trial_id: job for job in jobs}
     # One copy of the images in the object store, whatever the number of trials; not held here too.
+    for images in data.values():
+        _ = images.mean, images.std  # cached on the object: the actors need not compute them again
     references = {key: ray.put(images) for key, images in data.items()}
     # Our store is written; Tune's own loggers would only repeat it, and Tune would miss them at the end.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

@@ -1,0 +1,63 @@
+"""One Ray for all integration tests, and gangs of real actors on it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from orchestrator import cluster
+from orchestrator.config import Sweep, TrialConfig
+from orchestrator.datasets import load_dataset
+from orchestrator.devices import GangResources
+from orchestrator.gang import Gang
+from orchestrator.plan import tear_as_asked
+
+GangFactory = Callable[[TrialConfig], Gang]
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    cluster.connect(None)
+    yield
+    cluster.disconnect()
+
+
+@pytest.fixture
+def start_gang(local_ray: None) -> Iterator[GangFactory]:
+    """Starts the gang of a trial on CPU, connected; it ends with the test."""
+
+    @contextmanager
+    def start(config: TrialConfig) -> Iterator[Gang]:
+        images = load_dataset(
+            config.dataset,
+            train_subset=config.train_subset,
+            validation_subset=config.validation_subset,
+        )
+        resources = GangResources(config.n_subnetworks + 1, "cpu", cpus=0.1, gpus=0)
+        group = placement_group(resources.bundles)
+        try:
+            with Gang(config, tear_as_asked(config, images), ray.put(images), resources, group) as gang:
+                gang.connect(timeout=60)
+                yield gang
+        finally:
+            remove_placement_group(group)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def trial() -> Callable[..., TrialConfig]:
+    """A small trial, three steps an epoch; keyword arguments override."""
+
+    def make(**options: object) -> TrialConfig:
+        defaults = {"depth": 56, "width": 4, "train_subset": 24, "validation_subset": 20, "batch_size": 8}
+        defaults |= {"epochs": 2, "seed": 0, "n_subnetworks": 2, "precision": "float64"}
+        values = {
+            name: value if name == "milestones" else (value,) for name, value in (defaults | options).items()
+        }
+        (config,) = Sweep(**values).trials()
+        return config
+
+    return make

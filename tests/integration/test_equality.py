@@ -1,0 +1,100 @@
+"""Actor-parallel training equals training the same network in one process, gradient by gradient."""
+
+import io
+
+import pytest
+import ray
+import torch
+from torch.nn import functional as F
+
+from models import PararealNetwork
+from orchestrator.batches import Batches
+from orchestrator.datasets import load_dataset
+from orchestrator.plan import tear_as_asked
+from orchestrator.schedule import learning_rate
+
+
+def one_process(config):
+    """Train in this process; returns the network (gradients of the last step in place) and metrics."""
+    data = load_dataset(
+        config.dataset, train_subset=config.train_subset, validation_subset=config.validation_subset
+    )
+    dtype = getattr(torch, config.precision)
+    batches = Batches(data, batch_size=config.batch_size, seed=config.seed, dtype=dtype)
+    network = PararealNetwork(tear_as_asked(config, data)).to(dtype)
+    optimizer = torch.optim.SGD(
+        network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    metrics = []
+    for epoch in range(1, config.epochs + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, epoch)
+        network.train()
+        losses = []
+        for step in range(batches.n_train_steps):
+            images, labels = batches.train(epoch, step)
+            loss = F.cross_entropy(network(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        network.eval()
+        with torch.no_grad():
+            pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
+            logits = torch.cat([network(images) for images, _ in pairs])
+            labels = torch.cat([labels for _, labels in pairs])
+        metrics.append(
+            {
+                "train_loss": sum(losses) / len(losses),
+                "validation_loss": F.cross_entropy(logits, labels).item(),
+                "validation_error": 100 * (logits.argmax(1) != labels).double().mean().item(),
+            }
+        )
+    return network, metrics
+
+
+def in_one_process(part, name):
+    """The one-process network's name for an actor's parameter."""
+    if part == "driver":
+        return name
+    j = int(part.removeprefix("subnetwork-"))
+    return name.replace("preprocess.", f"preprocesses.{j - 1}.").replace("units.", f"subnetworks.{j - 1}.")
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm()).item() if b.norm() else a.norm().item()
+
+
+# Training is chaotic: more steps would blow rounding up, whatever rounds.
+ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size": 10, "epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("n_subnetworks", "options"),
+    [(1, {}), (2, {}), (3, {"preprocess": "patch"}), (6, {}), (3, ONE_STEP_IN_FLOAT32)],
+)
+def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, options):
+    config = trial(n_subnetworks=n_subnetworks, **options)
+    tolerance = 1e-10 if config.precision == "float64" else 1e-4
+    expected, expected_metrics = one_process(config)
+    with start_gang(config) as gang:
+        reports = [gang.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
+        gradients = dict(zip(gang.parts, ray.get([a.gradients.remote() for a in gang.actors]), strict=True))
+
+    for report, metrics in zip(reports, expected_metrics, strict=True):
+        for name, value in metrics.items():
+            assert report["driver"].metrics[name] == pytest.approx(value, rel=tolerance), name
+    states = {}
+    actual_gradients = {}
+    for part, report in reports[-1].items():
+        state = torch.load(io.BytesIO(report.state), weights_only=True)["module"]
+        states |= {in_one_process(part, name): value for name, value in state.items()}
+        actual_gradients |= {in_one_process(part, n): value for n, value in gradients[part].items()}
+    # Weights and BatchNorm statistics, all of them and no others.
+    assert states.keys() == expected.state_dict().keys()
+    for name, value in expected.state_dict().items():
+        assert relative(states[name].double(), value.double()) <= tolerance, name
+    assert actual_gradients.keys() == dict(expected.named_parameters()).keys()
+    for name, parameter in expected.named_parameters():
+        assert parameter.grad.norm() > 0, name
+        assert relative(actual_gradients[name], parameter.grad) <= tolerance, name

@@ -1,5 +1,6 @@
 """What can be torn: a feed-forward network f = h ∘ g ∘ C, described unit by unit."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,8 +51,10 @@ class FeedForward:
         postprocess: h, returns the network's output.
         input_shape: shape of one input sample, without the batch dimension.
         name: how tables and figures call the network.
-        coarse: builds F^j for this architecture; needed to tear it into more than one subnetwork
-            unless one is given to :func:`models.tear`.
+        interface_preprocess: the network's own C^j, j > 1, in place of the default made from the
+            shapes (:func:`models.preprocess.strided`).
+        coarse: the network's own F^j, in place of the default made from the shapes
+            (:func:`models.coarse.coarse_from_shapes`).
     """
 
     preprocess: nn.Module | ModuleFactory
@@ -59,12 +62,68 @@ class FeedForward:
     postprocess: nn.Module | ModuleFactory
     input_shape: Shape
     name: str = field(kw_only=True, default="network")
+    interface_preprocess: PreprocessFactory | None = field(kw_only=True, default=None)
     coarse: CoarseFactory | None = field(kw_only=True, default=None)
 
     def __post_init__(self) -> None:
         """Refuse a network without units."""
         if not self.units:
             raise ValueError(f"{self.name} has no units: nothing can be torn, give at least one")
+
+    @classmethod
+    def from_sequential(
+        cls,
+        sequential: nn.Sequential,
+        *,
+        input_shape: Shape,
+        preprocess: int = 1,
+        postprocess: int = 1,
+        name: str = "network",
+        interface_preprocess: PreprocessFactory | None = None,
+        coarse: CoarseFactory | None = None,
+    ) -> "FeedForward":
+        """Describe a chain of modules on the CPU; its children between C and h are the units.
+
+        The modules are copied with their weights wherever they are used, so a trained network can be
+        torn. Each child reads the one tensor that the child before it returns: a skip connection
+        belongs inside one child, across two of them a chain cannot have any. Children that are a
+        Sequential themselves are one unit; unpack them (``*blocks``) to have cuts inside.
+
+        Args:
+            sequential: the whole network.
+            input_shape: shape of one input sample, without the batch dimension.
+            preprocess: how many leading children make up C; 0 for none.
+            postprocess: how many trailing children make up h; 0 for none.
+            name: how tables and figures call the network.
+            interface_preprocess: the network's own C^j, j > 1.
+            coarse: the network's own F^j.
+
+        Raises:
+            ValueError: no child is left to be a unit, the class has a forward of its own, or two
+                components share parameters.
+        """
+        if type(sequential).forward is not nn.Sequential.forward:
+            raise ValueError(
+                f"{type(sequential).__name__} has a forward of its own, so its children need not be a "
+                "chain: build an nn.Sequential of units, each with its skip connections inside"
+            )
+        end = len(sequential) - postprocess
+        if min(preprocess, postprocess) < 0 or end <= preprocess:
+            raise ValueError(
+                f"{len(sequential)} children, {preprocess} of them for C and {postprocess} for h, leave "
+                "no unit to tear: lower preprocess or postprocess"
+            )
+        components = [sequential[:preprocess], *sequential[preprocess:end], sequential[end:]]
+        _refuse_shared_parameters(components)
+        return cls(
+            components[0],
+            components[1:-1],
+            components[-1],
+            input_shape,
+            name=name,
+            interface_preprocess=interface_preprocess,
+            coarse=coarse,
+        )
 
     @property
     def n_units(self) -> int:
@@ -97,11 +156,44 @@ def _run_once(source: nn.Module | ModuleFactory, what: str, sample: torch.Tensor
     """Build a component, run it on the sample and count its parameters."""
     try:
         module = build_seeded(as_factory(source), 0).eval()
+        what += f" ({type(module).__name__})"
+        inputs = _required_inputs(module)
+        if len(inputs) > 1:
+            raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
         output = module(sample)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         shape = tuple(sample.shape[1:])
         raise ValueError(f"{what} cannot read a sample of shape {shape}: {error}") from error
     if not isinstance(output, torch.Tensor):
         returned = type(output).__name__
-        raise ValueError(f"{what} returns {returned}: a unit maps one tensor to one tensor")
+        raise ValueError(
+            f"{what} returns {returned}, where one tensor is needed: "
+            "wrap it in a module that keeps the one that the next reads"
+        )
+    if output.shape[:1] != sample.shape[:1]:
+        raise ValueError(f"{what} turns a batch of 1 into shape {tuple(output.shape)}: keep dimension 0")
     return output, sum(parameter.numel() for parameter in module.parameters())
+
+
+def _required_inputs(module: nn.Module) -> list[str]:
+    """Names of the arguments without which ``forward`` cannot be called."""
+    return [
+        name
+        for name, parameter in inspect.signature(module.forward).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+
+
+def _refuse_shared_parameters(components: Sequence[nn.Module]) -> None:
+    """Raise if two components hold the same parameter: as copies they would drift apart."""
+    names = ["C", *(f"unit {index}" for index in range(len(components) - 2)), "h"]
+    owners: dict[nn.Parameter, str] = {}
+    for name, component in zip(names, components, strict=True):
+        for parameter in component.parameters():
+            owner = owners.setdefault(parameter, name)
+            if owner != name:
+                raise ValueError(
+                    f"{owner} and {name} share a parameter of shape {tuple(parameter.shape)}, which could "
+                    "not stay shared between subnetworks: give each its own module"
+                )

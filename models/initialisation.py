@@ -6,7 +6,8 @@ process has built before: they are drawn from a generator seeded by (seed, kind,
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -26,9 +27,24 @@ def derive_seed(seed: int, *key: str | int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def build_seeded(factory: ModuleFactory, seed: int, *key: str | int) -> nn.Module:
-    """Call ``factory`` with torch's CPU generator seeded by (seed, key); the generator is put back after."""
+@contextmanager
+def seeded(seed: int, *key: str | int) -> Iterator[None]:
+    """Torch's CPU generator, seeded by (seed, key) inside the block and put back after it."""
     with torch.random.fork_rng(devices=[]):
         # Only the CPU generator: torch.manual_seed would also move the generators of all GPUs.
         torch.default_generator.manual_seed(derive_seed(seed, *key))
+        yield
+
+
+def build_seeded(factory: ModuleFactory, seed: int, *key: str | int) -> nn.Module:
+    """Call ``factory`` with torch's CPU generator :func:`seeded` by (seed, key)."""
+    with seeded(seed, *key):
         return factory()
+
+
+def he_normal(module: nn.Module) -> nn.Module:
+    """Draw every convolution's weights as He et al. do: normal, variance 2 / fan-out."""
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d):
+            nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
+    return module

@@ -1,18 +1,25 @@
 """C^j for j > 1: from the network's input to what subnetwork j reads (paper, section 4)."""
 
-from torch import nn
+from math import isqrt, prod
+from typing import cast
+
+import torch
+from torch import Tensor, nn
 
 from models.feedforward import PreprocessFactory, Shape
+from models.strides import stride_between
 
 
 def strided(input_shape: Shape, output_shape: Shape) -> nn.Module:
     """The paper's C^j: a 1×1 convolution with the stride and channels of g^j's input.
 
-    With stride s it reads one pixel of s².
+    With stride s it reads one pixel of s². Where g^j reads no image, C^j is as in :func:`linear`.
 
     Raises:
-        ValueError: one of the shapes is no image, or no stride leads from one to the other.
+        ValueError: no stride leads from one shape to the other.
     """
+    if len(output_shape) != 3:
+        return linear(input_shape, output_shape)
     stride = _stride(input_shape, output_shape)
     return nn.Conv2d(input_shape[0], output_shape[0], 1, stride=stride, bias=False)
 
@@ -20,9 +27,13 @@ def strided(input_shape: Shape, output_shape: Shape) -> nn.Module:
 def patch(input_shape: Shape, output_shape: Shape) -> nn.Module:
     """An s×s convolution of stride s: as cheap as :func:`strided`, but it reads every pixel.
 
+    Where g^j reads no image, C^j is as in :func:`linear`.
+
     Raises:
         ValueError: as :func:`strided`, and where the stride does not divide the image.
     """
+    if len(output_shape) != 3:
+        return linear(input_shape, output_shape)
     stride = _stride(input_shape, output_shape)
     if any(size % stride for size in input_shape[1:]):
         raise ValueError(
@@ -32,20 +43,67 @@ def patch(input_shape: Shape, output_shape: Shape) -> nn.Module:
     return nn.Conv2d(input_shape[0], output_shape[0], stride, stride=stride, bias=False)
 
 
+def linear(input_shape: Shape, output_shape: Shape) -> nn.Module:
+    """C^j where g^j reads features (features,) or tokens (tokens, width).
+
+    Features: one linear map of the whole input. Tokens: from an image, its patches
+    (:class:`PatchEmbedding`); from as many tokens, a linear map of each.
+
+    Raises:
+        ValueError: none of these leads from one shape to the other.
+    """
+    if len(output_shape) == 1:
+        return nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), output_shape[0]))
+    if len(output_shape) == 2 and len(input_shape) == 3:
+        return PatchEmbedding(input_shape, output_shape)
+    if len(output_shape) == len(input_shape) == 2 and input_shape[0] == output_shape[0]:
+        return nn.Linear(input_shape[1], output_shape[1])
+    raise _no_way(input_shape, output_shape)
+
+
+class PatchEmbedding(nn.Module):
+    """Linear map of each p×p patch of an image to a token, plus a learned position.
+
+    Args:
+        input_shape: (channels, height, width) of the image.
+        output_shape: (tokens, width); p follows from the number of tokens.
+
+    Raises:
+        ValueError: square patches do not cut the image into that many tokens.
+    """
+
+    def __init__(self, input_shape: Shape, output_shape: Shape) -> None:
+        super().__init__()
+        (channels, height, width), (n_tokens, n_features) = input_shape, output_shape
+        size = isqrt(height * width // n_tokens)
+        if size == 0 or height % size or width % size or height * width != n_tokens * size**2:
+            raise ValueError(
+                f"no square patches cut an image of {height}×{width} into {n_tokens} tokens: "
+                "give FeedForward(interface_preprocess=…) or tear(preprocess=…) your own factory"
+            )
+        self.projection = nn.Conv2d(channels, n_features, size, stride=size)
+        self.positions = nn.Parameter(torch.empty(n_tokens, n_features).normal_(std=0.02))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, height, width) to (batch, tokens, width), patches row by row."""
+        return cast(Tensor, self.projection(x).flatten(2).mT + self.positions)
+
+
 def _stride(input_shape: Shape, output_shape: Shape) -> int:
-    """The stride that takes an image of ``input_shape`` to ``output_shape``, height and width alike."""
-    if len(input_shape) != 3 or len(output_shape) != 3:
-        raise ValueError(
-            f"no convolution leads from shape {input_shape} to {output_shape}: "
-            "both must be (channels, height, width); give tear(preprocess=…) your own factory"
-        )
-    stride = -(-input_shape[1] // output_shape[1])
-    if tuple(-(-size // stride) for size in input_shape[1:]) != output_shape[1:]:
-        raise ValueError(
-            f"no stride leads from an image of {input_shape[1:]} to {output_shape[1:]}: "
-            "give tear(preprocess=…) your own factory"
-        )
+    """The stride that takes an image of ``input_shape`` to ``output_shape``."""
+    stride = stride_between(input_shape, output_shape) if len(input_shape) == 3 else None
+    if stride is None:
+        raise _no_way(input_shape, output_shape)
     return stride
 
 
+def _no_way(input_shape: Shape, output_shape: Shape) -> ValueError:
+    """No C^j is known between these shapes."""
+    return ValueError(
+        f"no stride or linear map leads from the network's input {input_shape} to {output_shape}: "
+        "give FeedForward(interface_preprocess=…) or tear(preprocess=…) your own factory"
+    )
+
+
 PREPROCESSES: dict[str, PreprocessFactory] = {"strided": strided, "patch": patch}
+"""By name; they differ where g^j reads an image."""

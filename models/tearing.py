@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from models.coarse import coarse_from_shapes
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
 from models.partition import PARTITIONS, check
@@ -49,7 +50,7 @@ class Tearing:
     sizes: tuple[int, ...]
     n_coarse_units: int
     preprocess: PreprocessFactory
-    coarse: CoarseFactory | None
+    coarse: CoarseFactory
     seed: int
 
     @property
@@ -100,13 +101,7 @@ class Tearing:
 
     def coarse_factory(self, j: int) -> ModuleFactory:
         """The factory of F^j, j = 1 … N − 1: from g^{j+1}'s input shape to its output shape."""
-        coarse = self.coarse
-        if coarse is None:
-            raise ValueError(
-                f"{self.network.name} names no coarse network: "
-                "give tear(coarse=…) or FeedForward(coarse=…) a factory"
-            )
-        return lambda: coarse(self.shape(j + 1), self.shape(j + 2), self.n_coarse_units)
+        return lambda: self.coarse(self.shape(j + 1), self.shape(j + 2), self.n_coarse_units)
 
     def build_preprocess(self, j: int) -> nn.Module:
         """C^j."""
@@ -144,8 +139,9 @@ def plan_tearing(
         n_subnetworks: N; 1 gives the network itself.
         partition: name in :data:`models.partition.PARTITIONS`, or the sizes themselves.
         n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
-        preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1.
-        coarse: factory of F^j; the architecture's own if None.
+        preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1. For
+            ``"strided"``, the default, a network's own ``interface_preprocess`` stands in.
+        coarse: factory of F^j; if None the network's own, or one made from the shapes.
         seed: seed of the initial weights.
 
     Raises:
@@ -157,13 +153,16 @@ def plan_tearing(
         sizes = check(partition, network.n_units)
         if len(sizes) != n_subnetworks:
             raise ValueError(f"partition {sizes} is for {len(sizes)} subnetworks, not {n_subnetworks}")
-    if isinstance(preprocess, str):
+    if preprocess == "strided" and network.interface_preprocess is not None:
+        preprocess = network.interface_preprocess
+    elif isinstance(preprocess, str):
         preprocess = _look_up("preprocess", preprocess, PREPROCESSES)
     if n_coarse_units is None:
         n_coarse_units = paper_n_coarse_units(n_subnetworks)
     if n_coarse_units < 1:
         raise ValueError(f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit")
-    return Tearing(network, sizes, n_coarse_units, preprocess, coarse or network.coarse, seed)
+    coarse = coarse or network.coarse or coarse_from_shapes
+    return Tearing(network, sizes, n_coarse_units, preprocess, coarse, seed)
 
 
 def _count(module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""For every test: one thread a process, and no deadlines on a shared machine."""
+"""For every test: the same random numbers in every run, one thread, no deadlines on a shared machine."""
 
 import pytest
 import torch
@@ -12,3 +12,9 @@ settings.load_profile("project")
 def one_thread() -> None:
     """Tensors this small only lose by sharing the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Whatever else ran before."""
+    torch.manual_seed(0)

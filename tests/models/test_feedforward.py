@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.feedforward import FeedForward
+from models.parareal import tear
 from models.resnet import resnet
 
 
@@ -56,8 +57,17 @@ def test_a_network_without_units_is_refused() -> None:
         (nn.Linear(3, 2), [nn.Linear(2, 2)], nn.Linear(2, 2), r"preprocess .*\(2,\)"),
         (nn.Linear(2, 2), [nn.Linear(2, 3), nn.Linear(2, 2)], nn.Linear(2, 2), r"unit 1 .*\(3,\)"),
         (nn.Linear(2, 2), [nn.Linear(2, 3)], nn.Linear(2, 2), r"postprocess .*\(3,\)"),
-        (nn.Linear(2, 2), [nn.Linear(2, 2), Pair()], nn.Linear(2, 2), "unit 1 .*returns tuple"),
+        (nn.Linear(2, 2), [nn.Linear(2, 2), Pair()], nn.Linear(2, 2), r"unit 1 \(Pair\) returns tuple"),
         (nn.Linear(2, 2), [partial(nn.Linear, 2)], nn.Linear(2, 2), "unit 0 .*out_features"),
+        (
+            nn.Linear(2, 2),
+            [nn.Bilinear(2, 2, 2)],
+            nn.Linear(2, 2),
+            r"unit 0 \(Bilinear\) .*\(2,\): it needs 2 inputs, input1, input2, and gets one tensor",
+        ),
+        (nn.Linear(2, 2), [nn.LSTM(2, 2)], nn.Linear(2, 2), r"unit 0 \(LSTM\) returns tuple"),
+        (nn.Linear(2, 2), [nn.Flatten(0)], nn.Linear(2, 2), r"unit 0 \(Flatten\) .*\(2,\): keep dimension 0"),
+        (nn.Linear(2, 2), [nn.Module()], nn.Linear(2, 2), r"unit 0 \(Module\) .*forward"),
     ],
 )
 def test_a_component_that_cannot_be_run_is_named(
@@ -65,3 +75,69 @@ def test_a_component_that_cannot_be_run_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         _ = FeedForward(preprocess, units, postprocess, (2,)).trace
+
+
+def own_network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        *(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(True)) for _ in range(5)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+
+
+def test_a_users_sequential_is_torn_in_a_few_lines() -> None:
+    network = FeedForward.from_sequential(own_network(), input_shape=(3, 12, 12), postprocess=3)
+    assert network.n_units == 5
+    torn = tear(network, 3)
+    logits = torn(torch.randn(6, 3, 12, 12))
+    assert logits.shape == (6, 4)
+    logits.square().sum().backward()
+    for name, parameter in torn.named_parameters():
+        assert parameter.grad is not None, name
+
+
+@pytest.mark.parametrize(("preprocess", "postprocess"), [(1, 3), (0, 0), (4, 0), (0, 8), (2, 6)])
+def test_a_sequential_in_one_piece_is_itself(preprocess: int, postprocess: int) -> None:
+    sequential = own_network()
+    x = torch.randn(6, 3, 12, 12)
+    network = FeedForward.from_sequential(
+        sequential, input_shape=(3, 12, 12), preprocess=preprocess, postprocess=postprocess
+    )
+    assert network.n_units == 9 - preprocess - postprocess
+    torch.testing.assert_close(tear(network)(x), sequential(x))
+
+
+def test_tearing_leaves_the_users_network_alone() -> None:
+    sequential = own_network()
+    before = {name: value.clone() for name, value in sequential.state_dict().items()}
+    torn = tear(FeedForward.from_sequential(sequential, input_shape=(3, 12, 12), postprocess=3), 2)
+    torn(torch.randn(6, 3, 12, 12)).sum().backward()
+    assert all(p.grad is None for p in sequential.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in sequential.state_dict().items())
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+def test_what_is_no_chain_of_units_is_refused() -> None:
+    def describe(sequential: nn.Sequential, **options: int) -> FeedForward:
+        return FeedForward.from_sequential(sequential, input_shape=(2,), **options)
+
+    linear = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="Residual has a forward of its own"):
+        describe(Residual(linear, nn.Linear(2, 2), nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="2 children, 1 of them for C and 1 for h, leave no unit"):
+        describe(nn.Sequential(linear, nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match="-1 of them for C"):
+        describe(nn.Sequential(linear, nn.Linear(2, 2)), preprocess=-1)
+    for shared, owners in (((1, 2), "unit 0 and unit 1"), ((0, 2), "C and unit 1"), ((1, 3), "unit 0 and h")):
+        children = [linear if i in shared else nn.Linear(2, 2) for i in range(4)]
+        with pytest.raises(ValueError, match=rf"{owners} share a parameter of shape \(2, 2\)"):
+            describe(nn.Sequential(*children))
+    # A module without parameters may appear twice, and a skip connection may be inside a unit.
+    tanh = nn.Tanh()
+    describe(nn.Sequential(linear, tanh, Residual(nn.Linear(2, 2), nn.ReLU()), tanh, nn.Linear(2, 2)))

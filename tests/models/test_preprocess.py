@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.preprocess import PREPROCESSES, patch, strided
+from models.feedforward import FeedForward
+from models.preprocess import PREPROCESSES, PatchEmbedding, patch, strided
+from models.tearing import plan_tearing
 
 
 @given(
@@ -25,13 +27,13 @@ def test_the_output_shape_is_the_one_asked_for(
     assert sum(p.numel() for p in module.parameters()) == module.weight.numel()
 
 
-@given(size=st.integers(1, 40), halvings=st.integers(0, 4))
-def test_strided_follows_images_whose_size_is_odd(size: int, halvings: int) -> None:
-    image = torch.zeros(1, 1, size, size)
+@given(height=st.integers(1, 40), width=st.integers(1, 40), halvings=st.integers(0, 4))
+def test_strided_follows_images_whose_size_is_odd(height: int, width: int, halvings: int) -> None:
+    image = torch.zeros(1, 1, height, width)
     halved = image
     for _ in range(halvings):
         halved = nn.functional.conv2d(halved, torch.ones(1, 1, 3, 3), stride=2, padding=1)
-    module = strided((1, size, size), tuple(halved.shape[1:]))
+    module = strided((1, height, width), tuple(halved.shape[1:]))
     assert module(image).shape == halved.shape
 
 
@@ -58,12 +60,18 @@ def test_at_full_resolution_both_are_a_1x1_convolution() -> None:
 @pytest.mark.parametrize("factory", [strided, patch])
 @pytest.mark.parametrize(
     ("input_shape", "output_shape"),
-    [((3, 8, 8), (16, 5, 5)), ((3, 8, 8), (16, 16, 16)), ((3, 8, 8), (16, 4, 2))],
+    [
+        ((3, 8, 8), (16, 5, 5)),
+        ((3, 8, 8), (16, 16, 16)),
+        ((3, 8, 8), (16, 4, 2)),
+        ((9,), (4, 3, 3)),
+        ((5, 8), (6, 8)),
+    ],
 )
 def test_shapes_that_no_stride_joins_are_refused(
     factory: object, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ValueError, match=r"no stride leads from .*tear\(preprocess=…\)"):
+    with pytest.raises(ValueError, match=r"no stride .* leads from .*tear\(preprocess=…\)"):
         factory(input_shape, output_shape)
 
 
@@ -71,3 +79,73 @@ def test_patches_that_do_not_tile_the_image_are_refused() -> None:
     with pytest.raises(ValueError, match=r"patches of 2×2 do not tile an image of 7×7: .*strided"):
         patch((1, 7, 7), (4, 4, 4))
     assert strided((1, 7, 7), (4, 4, 4))(torch.zeros(1, 1, 7, 7)).shape == (1, 4, 4, 4)
+
+
+@pytest.mark.parametrize("factory", [strided, patch])
+@pytest.mark.parametrize(
+    ("input_shape", "output_shape"),
+    [
+        ((3, 8, 8), (7,)),
+        ((5,), (7,)),
+        ((4, 5), (7,)),
+        ((4, 5), (4, 7)),
+        ((3, 8, 8), (16, 7)),
+        ((3, 8, 4), (2, 7)),
+        ((3, 8, 8), (64, 7)),
+    ],
+)
+def test_features_and_tokens_are_reached_by_a_linear_map_of_every_input(
+    factory: object, input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+) -> None:
+    module = factory(input_shape, output_shape)
+    x = torch.randn(2, *input_shape, requires_grad=True)
+    output = module(x)
+    assert output.shape == (2, *output_shape)
+    output.sum().backward()
+    assert (x.grad != 0).all()
+    zero = module(torch.zeros_like(x))
+    torch.testing.assert_close(module(2 * x) - zero, 2 * (output - zero))
+
+
+def test_patches_are_embedded_row_by_row() -> None:
+    module = PatchEmbedding((3, 8, 12), (6, 5))
+    x = torch.randn(2, 3, 8, 12)
+    patches = nn.functional.unfold(x, 4, stride=4).mT  # (batch, patch, pixels)
+    projection = module.projection
+    expected = nn.functional.linear(patches, projection.weight.flatten(1), projection.bias) + module.positions
+    torch.testing.assert_close(module(x), expected)
+
+
+@pytest.mark.parametrize("n_tokens", [3, 17, 65, 100])
+def test_images_that_no_square_patches_cut_are_refused(n_tokens: int) -> None:
+    with pytest.raises(ValueError, match=rf"8×8 into {n_tokens} tokens: .*tear\(preprocess=…\)"):
+        strided((3, 8, 8), (n_tokens, 7))
+
+
+def test_who_decides_what_c_j_is() -> None:
+    def own(before: tuple[int, ...], after: tuple[int, ...]) -> nn.Module:
+        return nn.ConstantPad2d(1, 0.0)
+
+    def asked(before: tuple[int, ...], after: tuple[int, ...]) -> nn.Module:
+        return nn.Identity()
+
+    def network(**options: object) -> FeedForward:
+        units = [nn.Conv2d(4, 4, 1)] * 2
+        return FeedForward(nn.Conv2d(3, 4, 2, 2), units, nn.Flatten(), (3, 8, 8), **options)
+
+    tearings = [
+        plan_tearing(network(), 2),
+        plan_tearing(network(), 2, preprocess="patch"),
+        plan_tearing(network(interface_preprocess=own), 2),
+        plan_tearing(network(interface_preprocess=own), 2, preprocess="patch"),
+        plan_tearing(network(interface_preprocess=own), 2, preprocess=asked),
+    ]
+    modules = [tearing.build_preprocess(2) for tearing in tearings]
+    assert [type(module).__name__ for module in modules] == [
+        "Conv2d",
+        "Conv2d",
+        "ConstantPad2d",
+        "Conv2d",
+        "Identity",
+    ]
+    assert [modules[i].kernel_size for i in (0, 1, 3)] == [(1, 1), (2, 2), (2, 2)]

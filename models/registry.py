@@ -4,37 +4,72 @@ import importlib
 import inspect
 from collections.abc import Callable
 
+from torch import nn
+
 from models.feedforward import FeedForward, Shape
+from models.initialisation import seeded
+from models.mlp import mlp
 from models.resnet import resnet
+from models.vgg import vgg
+from models.vit import vit
 
-NETWORKS: dict[str, Callable[..., FeedForward]] = {"resnet": resnet}
+NETWORKS: dict[str, Callable[..., FeedForward]] = {"resnet": resnet, "vgg": vgg, "mlp": mlp, "vit": vit}
+
+OwnFactory = Callable[..., FeedForward | nn.Sequential]
 
 
-def build_network(name: str, *, input_shape: Shape, n_classes: int, **options: object) -> FeedForward:
+def build_network(
+    name: str, *, input_shape: Shape, n_classes: int, seed: int = 0, **options: object
+) -> FeedForward:
     """Describe the network called ``name`` for this input.
 
     Args:
         name: a key of :data:`NETWORKS`, or ``path.to.module:factory`` for a factory of your own that
-            takes ``input_shape`` and ``n_classes`` and returns a :class:`FeedForward`.
+            takes ``input_shape`` and ``n_classes`` and returns a :class:`FeedForward` or an
+            ``nn.Sequential`` whose first child is C, whose last is h, and whose others are the units.
         input_shape: shape of one sample.
         n_classes: number of logits.
+        seed: seed of the weights of modules that the factory builds itself; those built from
+            factories get theirs when they are built (:class:`models.Tearing`).
         **options: passed on to the factory, such as ``depth``.
 
     Raises:
         ValueError: unknown name, an option that the factory does not take, or one it refuses.
     """
-    factory = NETWORKS[name] if name in NETWORKS else _import(name)
-    taken = inspect.signature(factory).parameters
-    unknown = [option for option in options if option not in taken]
-    if unknown:
+    factory: OwnFactory = NETWORKS[name] if name in NETWORKS else _import(name)
+    arguments = {"input_shape": input_shape, "n_classes": n_classes, **options}
+    _check_arguments(name, factory, arguments)
+    with seeded(seed, "network"):
+        network = factory(**arguments)
+    if isinstance(network, nn.Sequential):
+        return FeedForward.from_sequential(network, input_shape=input_shape, name=name.rpartition(":")[2])
+    if not isinstance(network, FeedForward):
         raise ValueError(
-            f"network {name!r} takes no {unknown[0]!r} (it takes {', '.join(taken)}): "
-            f"leave out --{unknown[0].replace('_', '-')}"
+            f"network {name!r} returned {type(network).__name__}: return a FeedForward or an nn.Sequential"
         )
-    return factory(input_shape=input_shape, n_classes=n_classes, **options)
+    return network
 
 
-def _import(name: str) -> Callable[..., FeedForward]:
+def _check_arguments(name: str, factory: OwnFactory, arguments: dict[str, object]) -> None:
+    """Raise unless the factory takes all the arguments and needs no other."""
+    signature = inspect.signature(factory)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        taken = ", ".join(signature.parameters) or "nothing"
+        missing = [key for key in ("input_shape", "n_classes") if key not in signature.parameters]
+        refused = [key for key in arguments if key not in signature.parameters]
+        if missing:
+            remedy = f"a factory is called with input_shape=… and n_classes=…: add {' and '.join(missing)}"
+        elif refused:
+            remedy = " ".join(f"--{key.replace('_', '-')} None" for key in refused)
+            remedy = f"leave {' and '.join(refused)} out with {remedy}"
+        else:
+            remedy = "give it a default value"
+        raise ValueError(f"network {name!r} takes {taken}; {error}: {remedy}") from error
+
+
+def _import(name: str) -> OwnFactory:
     """The factory at ``path.to.module:factory``."""
     module_name, colon, attribute = name.partition(":")
     if not colon:

@@ -3,18 +3,35 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from models.registry import NETWORKS, build_network
 
 OWN = """
 from torch import nn
-from models import FeedForward
+from models import FeedForward, resnet
 
 number = 3
 
 def tiny(*, input_shape, n_classes, width=4):
     units = [nn.Linear(width, width)] * 2
     return FeedForward(nn.Linear(input_shape[0], width), units, nn.Linear(width, n_classes), input_shape)
+
+def chain(*, input_shape, n_classes, width=4):
+    units = [nn.Linear(width, width) for _ in range(3)]
+    return nn.Sequential(nn.Linear(input_shape[0], width), *units, nn.Linear(width, n_classes))
+
+def anything(**options):
+    return chain(**options)
+
+def deaf(depth=3):
+    return None
+
+def demanding(*, input_shape, n_classes, depth):
+    return None
+
+def nothing(*, input_shape, n_classes):
+    return nn.Linear(1, 1)
 """
 
 
@@ -39,12 +56,30 @@ def test_options_reach_the_factory(own_module: str) -> None:
     assert network.trace.shapes == ((9,), (9,), (9,))
 
 
+@pytest.mark.parametrize("factory", ["chain", "anything"])
+def test_a_factory_may_return_a_sequential(own_module: str, factory: str) -> None:
+    before = torch.get_rng_state()
+    networks = [
+        build_network(f"{own_module}:{factory}", input_shape=(5,), n_classes=2, width=9, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert networks[0].n_units == 3
+    assert networks[0].name == factory
+    first, again, other = (network.units[0].weight for network in networks)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
         ("resnext", {}, r"unknown network 'resnext': choose one of resnet.*path\.to\.module:factory"),
-        ("resnet", {"depht": 20}, "network 'resnet' takes no 'depht' .*depth.*leave out --depht"),
-        ("registry_test_networks:tiny", {"depth": 3}, "takes no 'depth' .*leave out --depth"),
+        ("resnet", {"depht": 2}, "'resnet' takes depth, .*'depht': leave depht out with --depht None"),
+        ("registry_test_networks:tiny", {"depth": 3}, "'depth': leave depth out with --depth None"),
+        ("registry_test_networks:deaf", {}, "takes depth; .*: add input_shape and n_classes"),
+        ("registry_test_networks:demanding", {}, "missing .* 'depth': give it a default value"),
+        ("registry_test_networks:nothing", {}, "returned Linear: return a FeedForward or an nn.Sequential"),
         ("registry_test_networks:huge", {}, "'registry_test_networks:huge' cannot be imported .*huge"),
         ("no_such_module:tiny", {}, "cannot be imported .*no_such_module"),
         ("registry_test_networks:number", {}, "is a int, not a factory"),

@@ -18,9 +18,10 @@ format: .venv/.installed           ## apply formatting and safe fixes
 clean:                             ## remove the environment (results/ stays)
 	rm -rf .venv
 
+# --compile-bytecode: Ray starts many processes, and each would compile torch anew where Python may not write.
 .venv/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -e '.[dev]'
 	touch $@

@@ -47,9 +47,15 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            # 0 and 0.0 are equal: they give the same trial_id.
+            object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("n_subnetworks", "n_coarse_units", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give at least 1")
+        for name in ("depth", "width", "train_subset", "validation_subset"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{_option(name)} {value}: give at least 1, or None")
         if self.learning_rate <= 0:
             raise ValueError(f"--learning-rate {self.learning_rate}: give a positive number")
         for name in ("momentum", "weight_decay", "seed"):
@@ -102,7 +108,7 @@ class Sweep:
     n_coarse_units: tuple[int | None, ...] = (None,)
     """Units N_c in each part F^j of the coarse network. None: the paper's ⌈12 / N⌉."""
 
-    epochs: tuple[int, ...] = (12,)
+    epochs: tuple[int, ...] = (8,)
     """Passes over the training images."""
     batch_size: tuple[int, ...] = (64,)
     """Images per optimizer step; the last, incomplete batch of an epoch is left out."""
@@ -110,7 +116,7 @@ class Sweep:
     """Initial learning rate of SGD."""
     schedule: tuple[Schedule, ...] = ("step",)
     """step: divide the learning rate by 10 at each milestone; cosine: anneal it to 0 by the epoch."""
-    milestones: tuple[int, ...] = (6, 9)
+    milestones: tuple[int, ...] = (5, 7)
     """Epochs after which the step schedule divides the learning rate by 10 (one list for all)."""
     momentum: tuple[float, ...] = (0.9,)
     """Momentum of SGD."""

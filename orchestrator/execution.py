@@ -27,8 +27,6 @@ def run_jobs(
     """Train all jobs, as many at a time as there are devices for; results go to the store."""
     if not jobs:
         return
-    # Trials that need many devices first: small ones then fill the gaps.
-    jobs = sorted(jobs, key=lambda job: -job.resources.n_actors)
     by_id = {job.config.trial_id: job for job in jobs}
     # One copy of the images in the object store, whatever the number of trials; not held here too.
     for images in data.values():

@@ -60,7 +60,7 @@ def run_trial(
         store: where results go.
         max_failures: gangs that may be lost in a row without an epoch finished.
         timeout: seconds that an actor waits for another.
-        progress: called after every epoch.
+        progress: called after every epoch that is safe on disk.
     """
     record = _Record(job, store)
     checkpoints = store.checkpoints(job.config.trial_id)
@@ -75,11 +75,12 @@ def run_trial(
                 record.go_back_to(done)
                 for epoch in range(done + 1, job.config.epochs + 1):
                     reports = gang.run_epoch(epoch)
-                    progress(record.add(epoch, reports))
+                    row = record.add(epoch, reports)
                     if not reports["driver"].completed:
                         record.close("diverged", f"the loss was not finite in epoch {epoch}")
                         return
                     checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items()})
+                    progress(row)
                     failures = 0
         except GangError as error:
             failures += 1

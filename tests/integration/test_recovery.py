@@ -11,6 +11,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator.datasets import load_dataset
 from orchestrator.devices import GangResources
+from orchestrator.files import remove
 from orchestrator.plan import tear_as_asked
 from orchestrator.store import Store
 from orchestrator.trial import Job, run_trial
@@ -85,22 +86,23 @@ def test_a_killed_actor_changes_no_number(local_ray, config, undisturbed, tmp_pa
 
 
 def test_a_trial_goes_on_from_its_last_checkpoint(local_ray, config, undisturbed, tmp_path):
-    """As after the death of the trial's own process, between checkpoint and end."""
+    """As after the death of the trial's own process, with a row written but not its checkpoint."""
     store = Store(tmp_path)
 
     class InterruptError(Exception):
         pass
 
     def interrupt(row):
-        if row["epoch"] == 3:  # its row is written, its checkpoint is not
+        if row["epoch"] == 2:
             raise InterruptError
 
     with pytest.raises(InterruptError):
         run(config, store, progress=interrupt)
     assert store.status(config.trial_id) == "running"
+    remove(store.checkpoints(config.trial_id) / "epoch-0002")
     again = []
     epochs, record = run(config, store, progress=lambda row: again.append(row["epoch"]))
-    assert again == [3]
+    assert again == [2, 3]
     assert record["status"] == "finished"
     pd.testing.assert_frame_equal(
         epochs.drop(columns=MEASURED), undisturbed.drop(columns=MEASURED), check_exact=True

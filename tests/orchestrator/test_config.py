@@ -1,0 +1,160 @@
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import fields, replace
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.config import Options, Sweep, TrialConfig
+
+BASE = Sweep(n_subnetworks=(3,), seed=(0,)).trials()[0]
+
+# For each field a value other than BASE's.
+OTHER = {
+    "dataset": "cifar10",
+    "train_subset": 400,
+    "validation_subset": 400,
+    "augment": False,
+    "network": "vgg",
+    "depth": 20,
+    "width": 16,
+    "n_subnetworks": 2,
+    "partition": "balanced",
+    "preprocess": "patch",
+    "n_coarse_units": 7,
+    "strategy": "serial",
+    "seed": 1,
+    "epochs": 13,
+    "batch_size": 128,
+    "learning_rate": 0.2,
+    "schedule": "cosine",
+    "milestones": (6,),
+    "momentum": 0.8,
+    "weight_decay": 0.0,
+    "precision": "float64",
+}
+
+
+def test_a_trial_has_one_value_of_every_option_of_a_sweep():
+    assert {field.name for field in fields(Sweep)} == {field.name for field in fields(TrialConfig)}
+
+
+def test_every_combination_is_one_trial():
+    ns, seeds, rates = (2, 3), (0, 1, 2), (0.1, 0.01)
+    trials = Sweep(n_subnetworks=ns, seed=seeds, learning_rate=rates).trials()
+    found = Counter((t.n_subnetworks, t.seed, t.learning_rate) for t in trials)
+    assert found == Counter(product(ns, seeds, rates))
+    assert [(t.learning_rate, t.seed, t.n_subnetworks) for t in trials] == list(product(rates, seeds, ns))
+
+
+def test_a_repeated_value_is_no_second_trial():
+    assert Sweep(n_subnetworks=(3, 3), seed=(0, 0)).trials() == [BASE]
+
+
+def test_the_serial_network_is_one_trial_whatever_the_cuts_are_like():
+    cuts = {"partition": ("uniform", "balanced"), "preprocess": ("patch", "strided")}
+    trials = Sweep(n_subnetworks=(1, 3), seed=(0,), n_coarse_units=(None, 2, 3), **cuts).trials()
+    assert Counter(t.n_subnetworks for t in trials) == {1: 1, 3: 12}
+    (plain,) = Sweep(n_subnetworks=(1,), seed=(0,)).trials()
+    assert plain in trials
+
+
+def test_coarse_units_are_the_papers_unless_given():
+    trials = Sweep(n_subnetworks=(1, 3, 6, 12, 18, 24), seed=(0,)).trials()
+    assert [t.n_coarse_units for t in trials] == [12, 4, 2, 1, 1, 1]
+    given = Sweep(n_subnetworks=(3,), seed=(0,), n_coarse_units=(None, 4, 5)).trials()
+    assert [t.n_coarse_units for t in given] == [4, 5]
+    assert given[0].trial_id == BASE.trial_id
+
+
+def test_trial_ids_are_the_same_in_every_process():
+    code = "from orchestrator.config import Sweep; print(*(t.trial_id for t in Sweep().trials()))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": "12345"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert printed.split() == [t.trial_id for t in Sweep().trials()]
+
+
+def test_every_option_makes_a_trial_id_of_its_own():
+    assert OTHER.keys() == {field.name for field in fields(TrialConfig)}
+    ids = {replace(BASE, **{name: value}).trial_id for name, value in OTHER.items()}
+    assert len(ids | {BASE.trial_id}) == len(OTHER) + 1
+
+
+def test_equal_trials_have_equal_ids():
+    assert replace(BASE, weight_decay=0) == replace(BASE, weight_decay=0.0)
+    assert replace(BASE, weight_decay=0).trial_id == replace(BASE, weight_decay=0.0).trial_id
+
+
+@given(dataset=st.text(), network=st.text(max_size=100))
+def test_a_trial_id_is_a_plain_file_name(dataset, network):
+    trial_id = replace(BASE, dataset=dataset, network=network).trial_id
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", trial_id)
+
+
+def test_a_trial_id_can_be_read():
+    assert BASE.trial_id.startswith("digits-resnet-56-n3-s0-")
+    paths = [replace(BASE, dataset=f"parquet:/a/{between}/b").trial_id for between in ("..", "._")]
+    assert paths[0].startswith("parquet__a_.._b-resnet-56-n3-s0-")
+    assert paths[0] != paths[1]
+
+
+def test_a_long_path_leaves_no_hidden_file():
+    names = [replace(BASE, dataset="parquet:" + "_./" * 20 + "x" * n).trial_id for n in range(40, 80)]
+    assert not [name for name in names if name.startswith((".", "_"))]
+
+
+def test_network_options_are_those_that_were_given():
+    assert BASE.network_options == {"depth": 56, "width": 8}
+    assert replace(BASE, depth=None).network_options == {"width": 8}
+    assert replace(BASE, depth=None, width=None).network_options == {}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("n_subnetworks", n) for n in (0, -3)),
+        *((name, 0) for name in ("n_coarse_units", "epochs", "batch_size", "depth", "width")),
+        *((name, 0) for name in ("train_subset", "validation_subset", "learning_rate")),
+        *((name, -1) for name in ("width", "learning_rate", "momentum", "weight_decay", "seed")),
+        ("momentum", 1),
+        *(("milestones", epochs) for epochs in ((9, 6), (6, 6), (0, 3), (-1,))),
+    ],
+)
+def test_a_value_out_of_range_names_its_option(option, value):
+    values = value if option == "milestones" else (value,)
+    with pytest.raises(ValueError, match=rf"^--{option.replace('_', '-')} .*: give ") as error:
+        Sweep(**{option: values}).trials()
+    assert str(value) in str(error.value)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Sweep) if field.name != "milestones"])
+def test_an_option_without_values_is_refused(name):
+    with pytest.raises(ValueError, match=rf"^--{name.replace('_', '-')}: give at least one value"):
+        Sweep(**{name: ()}).trials()
+
+
+def test_a_step_schedule_needs_no_milestones():
+    assert Sweep(milestones=()).trials()[0].milestones == ()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("timeout", value) for value in (0, -1)),
+        *((name, -1) for name in ("max_failures", "timing_repeats")),
+        *(("cpus_per_actor", value) for value in (0, -0.5)),
+    ],
+)
+def test_an_option_of_the_run_out_of_range_is_named(option, value):
+    with pytest.raises(ValueError, match=rf"^--{option.replace('_', '-')} {value}: give "):
+        Options(**{option: value})

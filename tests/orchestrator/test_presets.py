@@ -1,0 +1,32 @@
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.presets import PRESETS
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_the_papers_experiments(dataset):
+    """Section 5 and Table 1, to the letter."""
+    trials = PRESETS[dataset].trials()
+    assert [t.n_subnetworks for t in trials] == [1, 3, 6, 12, 18]
+    assert [t.n_coarse_units for t in trials] == [12, 4, 2, 1, 1]  # ⌈12 / N⌉
+    for trial in trials:
+        assert trial.dataset == dataset
+        assert (trial.network, trial.depth, trial.width) == ("resnet", 1001, 16)
+        assert (trial.partition, trial.preprocess) == ("uniform", "strided")
+        assert (trial.epochs, trial.batch_size) == (200, 128)
+        assert (trial.learning_rate, trial.schedule, trial.milestones) == (0.1, "step", (80, 120))
+        assert (trial.momentum, trial.weight_decay) == (0.9, 5e-4)
+        assert (trial.augment, trial.train_subset, trial.validation_subset) == (True, None, None)
+        assert trial.precision == "float32"
+
+
+def test_cifar100_is_cifar10_on_another_data_set():
+    assert PRESETS["cifar100"] == replace(PRESETS["cifar10"], dataset=("cifar100",))
+
+
+def test_quickstart_needs_no_download_and_compares_numbers_of_subnetworks():
+    trials = PRESETS["quickstart"].trials()
+    assert {t.dataset for t in trials} == {"digits"}
+    assert sorted((t.n_subnetworks, t.seed) for t in trials) == [(n, s) for n in (1, 3, 6) for s in (0, 1)]

@@ -45,10 +45,14 @@ def load_latest(folder: Path) -> tuple[int, dict[str, bytes]]:
             continue
         damaged = [p for p, s in states.items() if hashlib.sha256(s).hexdigest() != checksums[p]]
         if not damaged:
-            return int(path.name.removeprefix("epoch-")), states
+            return _epoch(path), states
         warnings.warn(f"checkpoint {path} is damaged ({damaged[0]}.pt): using the one before", stacklevel=2)
     return 0, {}
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*"), reverse=True)
+    return sorted(folder.glob("epoch-*"), key=_epoch, reverse=True)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.name.removeprefix("epoch-"))

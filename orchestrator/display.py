@@ -30,7 +30,7 @@ class Display(Callback):
         self._error: dict[str, float] = {}
         self._status = dict.fromkeys(self._jobs, "waiting")
         self._start = time.monotonic()
-        self._first_epochs: int | None = None  # epochs already there when the first report comes
+        self._n_reported = 0  # epochs run so far: not those of an earlier run, but those run twice
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
 
     def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
@@ -54,9 +54,9 @@ class Display(Callback):
         trial_id = trial.config["trial_id"]
         if "epoch" not in result:
             return
-        if self._first_epochs is None:
-            self._first_epochs = sum(self._epoch.values()) + result["epoch"] - 1
+        if not self._n_reported:
             self._start = time.monotonic() - result["seconds"]
+        self._n_reported += 1
         self._epoch[trial_id] = result["epoch"]
         self._error[trial_id] = result.get("validation_error", float("nan"))
         self._refresh(
@@ -95,15 +95,14 @@ class Display(Callback):
         """Trials done and the time left, by the pace of the epochs so far."""
         done = sum(status not in ("waiting", "running") for status in self._status.values())
         text = f"{done}/{len(self._jobs)} trials done"
-        run = sum(self._epoch.values()) - (self._first_epochs or 0)
-        if not run or done == len(self._jobs):
+        if not self._n_reported or done == len(self._jobs):
             return text
         left = sum(
             self._epochs(i) - self._epoch[i]
             for i, status in self._status.items()
             if status in ("waiting", "running")
         )
-        seconds = (time.monotonic() - self._start) / run * left
+        seconds = (time.monotonic() - self._start) / self._n_reported * left
         return f"{text}, about {timedelta(seconds=round(seconds))} left"
 
     def _table(self) -> Table:

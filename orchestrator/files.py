@@ -14,6 +14,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove(temporary)  # left by a process of the same number that was killed
     try:
         write(temporary)
         for file in [temporary, *temporary.glob("*")]:

@@ -6,20 +6,95 @@
     <store>/checkpoints/<trial_id>/        see orchestrator.checkpoint
 
 ``pandas.read_parquet("<store>/epochs")`` reads all trials at once, at any time: files are replaced
-whole. Nothing measured is removed.
+whole, and all files of a kind have the same columns. Nothing measured is removed.
 """
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from orchestrator.files import write_atomically
 
-KINDS = ("trials", "epochs", "timings")
+_TIME = pa.timestamp("us", tz="UTC")
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "trials": pa.schema(
+        {
+            "trial_id": "string",
+            "status": "string",
+            "error": "string",
+            "started": _TIME,
+            "finished": _TIME,
+            "dataset": "string",
+            "train_subset": "int64",
+            "validation_subset": "int64",
+            "augment": "bool",
+            "network": "string",
+            "depth": "int64",
+            "width": "int64",
+            "n_subnetworks": "int64",
+            "partition": "string",
+            "partition_sizes": "string",
+            "preprocess": "string",
+            "n_coarse_units": "int64",
+            "strategy": "string",
+            "seed": "int64",
+            "epochs": "int64",
+            "batch_size": "int64",
+            "learning_rate": "float64",
+            "schedule": "string",
+            "milestones": "string",
+            "momentum": "float64",
+            "weight_decay": "float64",
+            "precision": "string",
+            "parameters": "int64",
+            "parameters_coarse_network": "int64",
+            "devices": "string",
+            "python": "string",
+            "torch": "string",
+            "ray": "string",
+            "project": "string",
+            "commit": "string",
+            "host": "string",
+        }
+    ),
+    "epochs": pa.schema(
+        {
+            "trial_id": "string",
+            "epoch": "int64",
+            "learning_rate": "float64",
+            "train_loss": "float64",
+            "train_error": "float64",
+            "validation_loss": "float64",
+            "validation_error": "float64",
+            "seconds": "float64",
+            "samples_per_second": "float64",
+            "peak_memory_bytes": "int64",
+        }
+    ),
+    "timings": pa.schema(
+        {
+            "trial_id": "string",
+            "mode": "string",
+            "component": "string",
+            "subnetwork": "int64",
+            "direction": "string",
+            "seconds": "float64",
+            "repeat": "int64",
+            "batch_size": "int64",
+            "device": "string",
+        }
+    ),
+}
+"""Columns by kind. Left to be guessed from the rows, the type of a column would differ between files
+where a value is missing, and readers of the whole folder would stumble."""
 
 Row = Mapping[str, Any]
 
@@ -40,16 +115,16 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().absolute()
-        if self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{self.path} is a file, not a folder: give --store another name")
-        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        if entries and "trials" not in entries and entries != {_LOCK}:
-            raise StoreError(
-                f"{self.path} holds other things and no result store ({len(entries)} entries, no trials/): "
-                "give --store an empty or a new folder"
-            )
         try:
-            for kind in KINDS:
+            if self.path.exists() and not self.path.is_dir():
+                raise StoreError(f"{self.path} is a file, not a folder: give --store another name")
+            entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+            if entries and "trials" not in entries:
+                raise StoreError(
+                    f"{self.path} holds other things and no result store ({len(entries)} entries, "
+                    "no trials/): give --store an empty or a new folder"
+                )
+            for kind in SCHEMAS:
                 (self.path / kind).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
@@ -58,30 +133,36 @@ class Store:
         if not os.access(self.path / "trials", os.W_OK):
             raise StoreError(f"{self.path} cannot be written: give --store a folder of yours")
 
-    def lock(self) -> filelock.BaseFileLock:
-        """Take the store for this process alone; released with the process, however it ends.
+    def lock(self) -> AbstractContextManager[object]:
+        """Take the store for this process alone, until the ``with`` block or the process ends.
 
         Raises:
             StoreError: another sweep holds it.
         """
-        lock = filelock.FileLock(self.path / _LOCK)
         try:
-            lock.acquire(blocking=False)
+            return filelock.FileLock(self.path / ".lock").acquire(blocking=False)
         except filelock.Timeout as error:
             raise StoreError(
                 f"another sweep is running on {self.path}: wait for it or give --store another folder"
             ) from error
-        return lock
 
     def write(self, kind: str, trial_id: str, rows: Sequence[Row]) -> None:
-        """Replace a trial's file of that kind by these rows."""
-        frame = pd.DataFrame(list(rows))
+        """Replace a trial's file of that kind by these rows; a value that a row lacks is empty.
+
+        Raises:
+            ValueError: a row has a column that the kind has not.
+        """
+        schema = SCHEMAS[kind]
+        if unknown := {name for row in rows for name in row} - set(schema.names):
+            raise ValueError(f"{kind} has no column {', '.join(sorted(unknown))}: add it to SCHEMAS")
+        frame = pd.DataFrame(list(rows), columns=schema.names, dtype=object)
         write_atomically(
-            self._file(kind, trial_id), lambda path: frame.to_parquet(path, engine="pyarrow", index=False)
+            self._file(kind, trial_id),
+            lambda path: frame.to_parquet(path, engine="pyarrow", index=False, schema=schema),
         )
 
     def read(self, kind: str, trial_id: str) -> list[dict[str, Any]]:
-        """A trial's rows of that kind, in order; none if it has none.
+        """A trial's rows of that kind, in order, None where empty; none if it has none.
 
         Raises:
             StoreError: the file is damaged.
@@ -90,11 +171,12 @@ class Store:
         if not path.exists():
             return []
         try:
-            return pd.read_parquet(path).to_dict("records")  # type: ignore[return-value]
-        except (OSError, ValueError) as error:  # pyarrow's errors are one or the other
+            rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(
                 f"{path} is damaged ({str(error).splitlines()[0]}): remove it to have it made again"
             ) from error
+        return rows
 
     def status(self, trial_id: str) -> str | None:
         """What a trial's row says: running, finished, diverged or failed; None if there is no row."""
@@ -107,6 +189,3 @@ class Store:
 
     def _file(self, kind: str, trial_id: str) -> Path:
         return self.path / kind / f"{trial_id}.parquet"
-
-
-_LOCK = ".lock"

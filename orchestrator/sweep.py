@@ -35,14 +35,17 @@ class Arguments:
     options: Annotated[Options, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
 
 
+_PROGRAM = "python -m orchestrator.sweep"
+
+
 def parse(arguments: Sequence[str]) -> Arguments:
     """Read the command line; exits with a message if it cannot be understood."""
-    preset_only = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    preset_only = argparse.ArgumentParser(_PROGRAM, add_help=False, allow_abbrev=False)
     preset_only.add_argument("--preset", default="quickstart", choices=PRESETS)
     preset = preset_only.parse_known_args(arguments)[0].preset
     return tyro.cli(
         Arguments,
-        prog="python -m orchestrator.sweep",
+        prog=_PROGRAM,
         args=arguments,
         default=Arguments(preset=preset, sweep=PRESETS[preset], options=Options()),
         config=(tyro.conf.FlagCreatePairsOff,),

@@ -166,7 +166,7 @@ def _as_transport_error(name: str) -> Iterator[None]:
     """Name the link in what torch raises when a peer is gone."""
     try:
         yield
-    except (RuntimeError, dist.DistError) as error:
+    except RuntimeError as error:
         raise TransportError(f"{name}: {str(error).splitlines()[0]}") from error
 
 

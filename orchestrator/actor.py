@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from models.initialisation import derive_seed
 from orchestrator.batches import Batches
+from orchestrator.clock import Clock
 from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources, take_device
+from orchestrator.metrics import Totals
 from orchestrator.schedule import learning_rate
 from orchestrator.sgd import SGD
 
@@ -27,7 +29,7 @@ class EpochReport:
         activities: mean seconds a training step, by "component.activity" such as "subnetwork.wait".
         peak_memory_bytes: largest memory of the process (CPU) or allocated on the device (GPU).
         state: the actor's checkpoint, see :meth:`Actor.state`.
-        metrics: the driver's losses and errors; empty from a subnetwork.
+        metrics: losses and errors, from the actor that computes the loss; empty from a subnetwork.
     """
 
     completed: bool
@@ -50,6 +52,7 @@ class Actor:
 
     module: nn.Module
     optimizer: SGD
+    clock: Clock
 
     def __init__(self, config: TrialConfig, data: ImageData, resources: GangResources, *, part: str) -> None:
         self.config = config
@@ -97,14 +100,34 @@ class Actor:
         }
 
     def start_epoch(self, epoch: int) -> float:
-        """Make what units may draw at random the epoch's own; returns the learning rate."""
+        """Start the clock, and make random draws the epoch's own; returns the learning rate."""
+        self.clock = Clock()
         torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         return learning_rate(self.config, epoch)
 
-    def peak_memory_bytes(self) -> int:
+    def _peak_memory_bytes(self) -> int:
         """Most memory used so far by the process, or on the GPU by this epoch's tensors."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated()
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def report(
+        self,
+        completed: bool,
+        seconds: float,
+        rate: float | None = None,
+        training: Totals | None = None,
+        validation: Totals | None = None,
+    ) -> EpochReport:
+        """The epoch's report; with metrics from the actor that computes the loss."""
+        n = self.batches.n_train_steps
+        metrics: dict[str, float] = {}
+        if rate is not None and training is not None:
+            metrics = {"learning_rate": rate, "samples_per_second": n * self.config.batch_size / seconds}
+            metrics |= {"train_loss": training.loss, "train_error": training.error}
+        if validation is not None:
+            metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
+        activities = {name: total / n for name, total in self.clock.seconds.items()}
+        return EpochReport(completed, seconds, activities, self._peak_memory_bytes(), self.state(), metrics)

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, cast
@@ -11,6 +12,7 @@ from models.tearing import paper_n_coarse_units
 
 Precision = Literal["float32", "float64"]
 Schedule = Literal["step", "cosine"]
+Strategy = Literal["parareal", "serial"]
 Devices = Literal["auto", "cpu", "cuda"]
 
 
@@ -35,6 +37,7 @@ class TrialConfig:
     partition: str
     preprocess: str
     n_coarse_units: int
+    strategy: Strategy
     seed: int
     epochs: int
     batch_size: int
@@ -79,8 +82,9 @@ class TrialConfig:
         digest = hashlib.sha256(values.encode()).hexdigest()[:10]
         depth = "" if self.depth is None else f"-{self.depth}"
         words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}-s{self.seed}"
-        # A data set may be a path and a network a module: keep what is safe in a file name.
-        readable = "".join(c if c.isalnum() or c in "-." else "_" for c in words)[-80:]
+        # A data set may be a path and a network a module: keep what is safe in a file name, and
+        # begin with no dot or underscore, which readers of Parquet folders pass over.
+        readable = re.sub(r"[^A-Za-z0-9.-]", "_", words)[-80:].lstrip("-._")
         return f"{readable}-{digest}"
 
 
@@ -107,6 +111,10 @@ class Sweep:
     """C^j for j > 1: strided (the paper's 1×1 convolution) or patch (s×s, reads every pixel)."""
     n_coarse_units: tuple[int | None, ...] = (None,)
     """Units N_c in each part F^j of the coarse network. None: the paper's ⌈12 / N⌉."""
+
+    strategy: tuple[Strategy, ...] = ("parareal",)
+    """parareal: an actor and a device for each subnetwork and the driver; serial: the whole network,
+    torn or not, in one actor on one device (the same result, to study accuracy on few devices)."""
 
     epochs: tuple[int, ...] = (8,)
     """Passes over the training images."""

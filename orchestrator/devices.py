@@ -11,7 +11,7 @@ from typing import TextIO
 
 import torch
 
-from orchestrator.config import Devices
+from orchestrator.config import Devices, Strategy
 
 HEAD_RESOURCE = "node:__internal_head__"
 """Ray's own resource of the head node; the trial's coordinator, which writes the store, runs there."""
@@ -59,20 +59,29 @@ class GangResources:
 
 
 def gang_resources(
-    n_subnetworks: int, *, devices: Devices, cpus_per_actor: float | None, available: Available
+    n_subnetworks: int,
+    *,
+    devices: Devices,
+    cpus_per_actor: float | None,
+    available: Available,
+    strategy: Strategy = "parareal",
 ) -> GangResources:
     """Decide what a trial reserves.
 
     Raises:
         ValueError: more than there is; the message says how many there are and what to do.
     """
-    n_actors = n_subnetworks + 1
+    if strategy == "serial":
+        n_actors, gang = 1, "a serial network needs"
+    else:
+        n_actors, gang = n_subnetworks + 1, f"{n_subnetworks} subnetworks and their driver need"
     use_gpus = devices == "cuda" or (devices == "auto" and available.gpus > 0)
     if use_gpus and available.gpus < n_actors:
+        most = int(available.gpus) - 1
+        lower = f"lower --n-subnetworks to {most} or " if most >= 1 else ""
         raise ValueError(
-            f"{n_subnetworks} subnetworks and their driver need {n_actors} GPUs, there are "
-            f"{available.gpus:g}: lower --n-subnetworks to {max(0, int(available.gpus) - 1)} "
-            "or pass --devices cpu"
+            f"{gang} {n_actors} GPUs, there are {available.gpus:g}: {lower}pass --devices cpu "
+            "or --strategy serial"
         )
     cpus = cpus_per_actor
     if cpus is None:
@@ -80,9 +89,8 @@ def gang_resources(
         cpus = 1.0 if available.cpus >= n_actors else int(1000 * available.cpus / n_actors) / 1000
     if cpus * n_actors > available.cpus:
         raise ValueError(
-            f"{n_subnetworks} subnetworks and their driver need {n_actors} × {cpus:g} = "
-            f"{cpus * n_actors:g} cores, there are {available.cpus:g}: lower --n-subnetworks or "
-            "--cpus-per-actor"
+            f"{gang} {n_actors} × {cpus:g} = {cpus * n_actors:g} cores, there are "
+            f"{available.cpus:g}: lower --n-subnetworks or --cpus-per-actor"
         )
     return GangResources(n_actors, "cuda" if use_gpus else "cpu", cpus, float(use_gpus))
 

@@ -13,6 +13,7 @@ from orchestrator.clock import Clock
 from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources
+from orchestrator.metrics import Totals
 from orchestrator.transport import Link, Rendezvous, Transfer, open_store
 
 
@@ -77,9 +78,8 @@ class DriverActor(Actor):
             TransportError: a subnetwork is gone or silent.
         """
         rate = self.start_epoch(epoch)
-        self.clock = Clock()
         self.module.train()
-        total = _Totals(self.device)
+        total = Totals(self.device)
         start = time.perf_counter()
         completed = True
         for step in range(self.batches.n_train_steps):
@@ -87,22 +87,9 @@ class DriverActor(Actor):
             if not completed:
                 break
         seconds = time.perf_counter() - start
-        metrics = {"learning_rate": rate, "train_loss": total.loss, "train_error": total.error}
-        if completed:
-            validation = self._validate()
-            metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
-        n = self.batches.n_train_steps
-        metrics["samples_per_second"] = n * self.config.batch_size / seconds
-        return EpochReport(
-            completed,
-            seconds,
-            {name: spent / n for name, spent in self.clock.seconds.items()},
-            self.peak_memory_bytes(),
-            self.state(),
-            metrics,
-        )
+        return self.report(completed, seconds, rate, total, self._validate() if completed else None)
 
-    def _train_step(self, labels: Tensor, rate: float, total: "_Totals") -> bool:
+    def _train_step(self, labels: Tensor, rate: float, total: Totals) -> bool:
         """One optimizer step; False, and no step anywhere, if the loss is not finite."""
         leaves, corrections = self._forward(len(labels), with_grad=True)
         with self.clock("postprocess.forward"):
@@ -148,11 +135,11 @@ class DriverActor(Actor):
         return out, self.links[j - 1].receive(out)
 
     @torch.no_grad()
-    def _validate(self) -> "_Totals":
+    def _validate(self) -> Totals:
         """Loss and error over the validation set, through the same parallel path."""
         self.module.eval()
         clock, self.clock = self.clock, Clock()  # validation is no part of a training step's time
-        total = _Totals(self.device)
+        total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
             _, labels = self.batches.validation(step)
             leaves, _ = self._forward(len(labels), with_grad=False)
@@ -160,29 +147,6 @@ class DriverActor(Actor):
             total.add(F.cross_entropy(logits, labels), logits, labels)
         self.clock = clock
         return total
-
-
-class _Totals:
-    """Sums of loss and errors over batches, kept on the device until asked for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
-
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add one batch."""
-        n = len(labels)
-        wrong = (logits.argmax(dim=1) != labels).sum()
-        self._sums += torch.stack([loss.detach().double() * n, wrong.double(), wrong.new_tensor(n).double()])
-
-    @property
-    def loss(self) -> float:
-        """Mean loss an image."""
-        return float(self._sums[0] / self._sums[2])
-
-    @property
-    def error(self) -> float:
-        """Error rate in %."""
-        return float(100 * self._sums[1] / self._sums[2])
 
 
 def _gradient(leaf: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""The gang of one trial: a driver actor and N subnetwork actors that live and die together."""
+"""The gang of one trial: the actors that live and die together.
+
+A driver and N subnetworks, or one actor with the whole network (strategy "serial").
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +16,7 @@ from orchestrator.actor import Actor, EpochReport
 from orchestrator.config import TrialConfig
 from orchestrator.devices import GangResources
 from orchestrator.driver import DriverActor
+from orchestrator.serial import SerialActor
 from orchestrator.subnetwork import SubnetworkActor
 from orchestrator.transport import TransportError
 
@@ -24,8 +28,9 @@ class GangError(RuntimeError):
 class Gang:
     """Starts the actors of a trial in a placement group and speaks to all of them at once.
 
-    Bundle 0 of the group is the coordinator's own, bundle 1 the driver's, bundle j + 1 subnetwork
-    j's (see :attr:`GangResources.bundles`). Use as a context manager: the actors end with the block.
+    Bundle 0 of the group is the coordinator's own, bundle 1 the driver's (or the whole network's),
+    bundle j + 1 subnetwork j's (see :attr:`GangResources.bundles`). Use as a context manager: the actors
+    end with the block.
 
     Args:
         config: the trial.
@@ -44,8 +49,6 @@ class Gang:
         resources: GangResources,
         group: PlacementGroup,
     ) -> None:
-        self.parts = ["driver", *(f"subnetwork-{j}" for j in range(1, tearing.n_subnetworks + 1))]
-
         def start(actor: type[Actor], bundle: int, *args: Any) -> Any:
             return (
                 ray.remote(actor)
@@ -59,8 +62,13 @@ class Gang:
                 .remote(config, tearing, *args, data, resources)
             )
 
-        self.actors = [start(DriverActor, 1)]
-        self.actors += [start(SubnetworkActor, j + 1, j) for j in range(1, tearing.n_subnetworks + 1)]
+        if config.strategy == "serial":
+            self.parts = ["network"]
+            self.actors = [start(SerialActor, 1)]
+        else:
+            js = range(1, tearing.n_subnetworks + 1)
+            self.parts = ["driver", *(f"subnetwork-{j}" for j in js)]
+            self.actors = [start(DriverActor, 1), *(start(SubnetworkActor, j + 1, j) for j in js)]
 
     def __enter__(self) -> "Gang":
         """The gang itself."""
@@ -78,6 +86,8 @@ class Gang:
             GangError: an actor is gone.
         """
         driver, *subnetworks = self.actors
+        if not subnetworks:
+            return
         rendezvous = self._gather([driver.open.remote(timeout)])[0]
         self._gather([driver.connect.remote(), *(s.connect.remote(rendezvous) for s in subnetworks)])
 

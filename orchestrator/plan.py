@@ -68,6 +68,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
             devices=options.devices,
             cpus_per_actor=options.cpus_per_actor,
             available=available,
+            strategy=config.strategy,
         )
         jobs.append(Job(config, tear_as_asked(config, images), resources))
     return Plan(jobs, data, available)
@@ -79,8 +80,10 @@ def tear_as_asked(config: TrialConfig, images: ImageData) -> Tearing:
         config.network,
         input_shape=images.input_shape,
         n_classes=images.n_classes,
+        seed=config.seed,
         **config.network_options,
     )
+    _ = network.trace  # names a component that cannot be built or run
     tearing = plan_tearing(
         network,
         config.n_subnetworks,
@@ -109,7 +112,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
     for job in jobs:
         config = job.config
         key = (
-            *(config.dataset, config.batch_size, config.precision, job.tearing.network.name, config.width),
+            *(config.dataset, config.network, config.depth, config.width, config.batch_size),
             *(job.tearing.sizes, config.n_coarse_units, config.preprocess),
         )
         if any(row["mode"] == "virtual" for row in store.read("timings", config.trial_id)):
@@ -121,10 +124,11 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
 def plan_table(plan: Plan, store: Store | None) -> Table:
     """The plan for a reader: a row for each distinct trial but for its seed."""
     there = f"{plan.available.cpus:g} cores, {plan.available.gpus:g} GPUs"
-    table = Table(title=f"{len(plan.jobs)} trials on {there}", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    for column in ("network", "data set", "N", "units", "N_c", "parameters", "an actor ≤", "devices"):
-        table.add_column(column)
-    table.add_column("done", justify="right")
+    table = Table(title=f"{len(plan.jobs)} trials on {there}", box=box.SIMPLE, padding=0, show_edge=False)
+    for column in ("network", "data set"):
+        table.add_column(column, overflow="fold")  # of any length
+    for column in ("N", "units", "N_c", "parameters", "an actor ≤", "devices", "done"):
+        table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
     groups: dict[tuple[object, ...], list[Job]] = {}
     for job in plan.jobs:
         values = vars(job.config) | {"seed": None}

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from models.autograd import seed_gradient
 from models.tearing import Tearing
 from orchestrator.actor import Actor, EpochReport
-from orchestrator.clock import Clock
 from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources
@@ -72,7 +71,6 @@ class SubnetworkActor(Actor):
             TransportError: a peer is gone or silent.
         """
         self.start_epoch(epoch)
-        self.clock = Clock()
         self.module.train()
         if self.next_preprocess is not None:
             self.next_preprocess.train()
@@ -83,14 +81,7 @@ class SubnetworkActor(Actor):
         seconds = time.perf_counter() - start
         if completed:
             self._validate()
-        n = self.batches.n_train_steps
-        return EpochReport(
-            completed,
-            seconds,
-            {name: total / n for name, total in self.clock.seconds.items()},
-            self.peak_memory_bytes(),
-            self.state(),
-        )
+        return self.report(completed, seconds)
 
     def _train_step(self, images: Tensor) -> bool:
         """One optimizer step; False if the driver calls the epoch off."""

@@ -76,7 +76,7 @@ def run_trial(
                 for epoch in range(done + 1, job.config.epochs + 1):
                     reports = gang.run_epoch(epoch)
                     row = record.add(epoch, reports)
-                    if not reports["driver"].completed:
+                    if not all(report.completed for report in reports.values()):
                         record.close("diverged", f"the loss was not finite in epoch {epoch}")
                         return
                     checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items()})
@@ -111,7 +111,6 @@ class _Record:
             **asdict(job.config),
             "milestones": " ".join(map(str, job.config.milestones)),
             "partition_sizes": " ".join(map(str, tearing.sizes)),
-            "strategy": "parareal",
             "parameters": tearing.n_parameters,
             "parameters_coarse_network": sum(tearing.coarse_parameters),
             "devices": f"{job.resources.n_actors} {job.resources.device}",
@@ -130,11 +129,12 @@ class _Record:
 
     def add(self, epoch: int, reports: dict[str, EpochReport]) -> Row:
         """Store an epoch's row and where its steps' time went; returns the row."""
+        lead = next(report for report in reports.values() if report.metrics)
         row = {
             "trial_id": self._id,
             "epoch": epoch,
-            **reports["driver"].metrics,
-            "seconds": reports["driver"].seconds,
+            **lead.metrics,
+            "seconds": lead.seconds,
             "peak_memory_bytes": max(report.peak_memory_bytes for report in reports.values()),
         }
         self._epochs.append(row)
@@ -146,7 +146,7 @@ class _Record:
                         "trial_id": self._id,
                         "mode": "wall",
                         "component": component,
-                        "subnetwork": 0 if part == "driver" else int(part.removeprefix("subnetwork-")),
+                        "subnetwork": int(part.partition("-")[2] or 0),
                         "direction": direction,
                         "seconds": seconds,
                         "repeat": epoch - 1,

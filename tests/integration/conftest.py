@@ -35,7 +35,8 @@ def start_gang(local_ray: None) -> Iterator[GangFactory]:
             train_subset=config.train_subset,
             validation_subset=config.validation_subset,
         )
-        resources = GangResources(config.n_subnetworks + 1, "cpu", cpus=0.1, gpus=0)
+        n_actors = 1 if config.strategy == "serial" else config.n_subnetworks + 1
+        resources = GangResources(n_actors, "cpu", cpus=0.1, gpus=0)
         group = placement_group(resources.bundles)
         try:
             with Gang(config, tear_as_asked(config, images), ray.put(images), resources, group) as gang:

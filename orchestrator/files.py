@@ -9,8 +9,8 @@ from pathlib import Path
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` make a file or folder under a temporary name, then rename it to ``path``.
 
-    A reader sees the old file or the new, never a part; of a folder that is there already, nothing for
-    a moment. The temporary name begins with a dot, which Parquet readers pass over.
+    A reader sees the old file or the new, never a part; a folder that is there is removed before the
+    new one appears. The temporary name begins with a dot, which Parquet readers pass over.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)

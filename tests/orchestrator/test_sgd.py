@@ -126,5 +126,7 @@ print(*sorted({"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()
 
 def test_an_actors_work_loads_no_compiler():
     """Each actor would pay seconds and hundreds of megabytes for it."""
-    printed = subprocess.run([sys.executable, "-c", TRAINING_STEP], capture_output=True, text=True, check=True)
+    printed = subprocess.run(
+        [sys.executable, "-c", TRAINING_STEP], capture_output=True, text=True, check=True
+    )
     assert printed.stdout.split() == []

@@ -1,0 +1,145 @@
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+import torch
+
+from orchestrator.devices import (
+    HEAD_RESOURCE,
+    Available,
+    GangResources,
+    _pin,
+    gang_resources,
+    local_devices,
+    take_device,
+)
+
+CORES = os.sched_getaffinity(0)
+
+
+def resources(n=3, *, devices="auto", cpus_per_actor=None, cpus=8, gpus=0, **options):
+    return gang_resources(
+        n, devices=devices, cpus_per_actor=cpus_per_actor, available=Available(cpus, gpus), **options
+    )
+
+
+def test_this_machine():
+    available = local_devices()
+    assert available.cpus == len(CORES)
+    assert available.gpus == torch.cuda.device_count()
+
+
+def test_a_core_for_each_subnetwork_and_the_driver():
+    assert resources(7) == GangResources(8, "cpu", 1.0, 0.0)
+
+
+@pytest.mark.parametrize(("n", "cpus"), [(7, 2), (18, 2), (3, 3), (100, 64)])
+def test_actors_that_do_not_fit_a_core_each_share_all_cores(n, cpus):
+    gang = resources(n, cpus=cpus)
+    assert gang.cpus < 1
+    assert gang.cpus * gang.n_actors <= cpus
+    assert gang.cpus * gang.n_actors > 0.95 * cpus
+    assert gang.threads == 1
+
+
+def test_a_gpu_each_where_there_are_any():
+    assert resources(3, gpus=4) == GangResources(4, "cuda", 1.0, 1.0)
+    assert resources(3, gpus=4, devices="cpu") == GangResources(4, "cpu", 1.0, 0.0)
+
+
+def test_a_serial_trial_is_one_actor():
+    assert resources(18, cpus=2, strategy="serial") == GangResources(1, "cpu", 1.0, 0.0)
+    assert resources(18, gpus=1, strategy="serial") == GangResources(1, "cuda", 1.0, 1.0)
+
+
+def test_several_cores_an_actor_are_as_many_threads():
+    gang = resources(3, cpus=8, cpus_per_actor=2)
+    assert (gang.cpus, gang.threads) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n": 6, "gpus": 4}, r"6 subnetworks .* need 7 GPUs, there are 4: lower --n-subnetworks to 3 or "),
+        ({"n": 6, "gpus": 4}, "pass --devices cpu"),
+        ({"n": 1, "gpus": 1}, "need 2 GPUs, there are 1: pass --devices cpu"),
+        ({"n": 1, "devices": "cuda"}, "need 2 GPUs, there are 0: pass --devices cpu"),
+        ({"n": 3, "cpus_per_actor": 4}, r"need 4 × 4 = 16 cores, there are 8: .*--cpus-per-actor"),
+        ({"n": 3, "gpus": 4, "cpus": 2, "cpus_per_actor": 1}, "need 4 × 1 = 4 cores, there are 2"),
+    ],
+)
+def test_what_cannot_be_had_is_refused_with_numbers_and_remedy(options, message):
+    with pytest.raises(ValueError, match=message) as error:
+        resources(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_bundles_are_the_coordinators_the_drivers_and_each_subnetworks():
+    assert resources(2).bundles == [{HEAD_RESOURCE: 0.001}, *[{"CPU": 1.0}] * 3]
+    assert resources(1, gpus=2).bundles == [{HEAD_RESOURCE: 0.001}, *[{"CPU": 1.0, "GPU": 1.0}] * 2]
+
+
+@pytest.fixture
+def own_locks(tmp_path, monkeypatch):
+    """Core locks apart from those of whatever else runs on this machine; the affinity is put back."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    yield
+    os.sched_setaffinity(0, CORES)
+
+
+def release(locks):
+    os.sched_setaffinity(0, CORES)
+    for lock in locks:
+        lock.close()
+
+
+PINNED = """
+import os, sys
+from orchestrator.devices import _pin
+locks = _pin(1)
+print(*os.sched_getaffinity(0), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="one core cannot be shared out")
+def test_two_processes_never_share_a_core_until_one_dies(own_locks):
+    other = subprocess.Popen(
+        [sys.executable, "-c", PINNED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        taken = {int(core) for core in other.stdout.readline().split()}
+        assert len(taken) == 1
+
+        release(_pin(1))
+        locks = _pin(len(CORES) - 1)
+        assert os.sched_getaffinity(0) == CORES - taken
+        release(locks)
+
+        release(_pin(len(CORES), patience=0.1))
+        assert os.sched_getaffinity(0) == CORES  # one is not to be had: all or none
+    finally:
+        other.kill()
+        other.communicate()
+    locks = _pin(len(CORES))
+    assert len(locks) == len(CORES)
+    release(locks)
+
+
+def test_an_actor_with_a_core_of_its_own_stays_on_it(own_locks):
+    device, locks = take_device(GangResources(2, "cpu", cpus=1.0, gpus=0.0))
+    assert device == torch.device("cpu")
+    assert len(os.sched_getaffinity(0)) == 1
+    assert torch.get_num_threads() == 1
+    release(locks)
+
+
+def test_actors_that_share_cores_are_left_to_the_kernel(own_locks):
+    device, locks = take_device(GangResources(7, "cpu", cpus=0.25, gpus=0.0))
+    assert (device, locks) == (torch.device("cpu"), [])
+    assert os.sched_getaffinity(0) == CORES
+    assert torch.get_num_threads() == 1

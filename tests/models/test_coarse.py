@@ -47,6 +47,12 @@ def test_between_features_and_tokens(shapes: tuple[tuple[int, ...], tuple[int, .
     assert module(torch.zeros(2, *before)).shape == (2, *after)
 
 
+def test_a_dense_unit_adds_to_what_it_reads() -> None:
+    unit, x = DenseUnit(3), torch.randn(2, 5, 3)
+    weight, bias = unit.parameters()
+    torch.testing.assert_close(unit(x), x + x.clamp(min=0) @ weight.T + bias)
+
+
 def test_a_correction_may_have_either_sign() -> None:
     for shape in ((4, 8, 8), (9,), (5, 7)):
         module = coarse_from_shapes(shape, shape, 2)

@@ -109,6 +109,23 @@ def test_a_sequential_in_one_piece_is_itself(preprocess: int, postprocess: int) 
     torch.testing.assert_close(tear(network)(x), sequential(x))
 
 
+def test_a_sequential_may_come_with_its_own_interfaces() -> None:
+    def interface_preprocess(before: tuple[int, ...], after: tuple[int, ...]) -> nn.Module:
+        return nn.Conv2d(3, after[0], 5, padding=2)
+
+    def coarse(before: tuple[int, ...], after: tuple[int, ...], n_units: int) -> nn.Module:
+        return nn.AvgPool2d(1)
+
+    options = {"input_shape": (3, 12, 12), "postprocess": 3}
+    network = FeedForward.from_sequential(
+        own_network(), **options, interface_preprocess=interface_preprocess, coarse=coarse, name="own"
+    )
+    torn = tear(network, 2)
+    assert torn.preprocesses[1].kernel_size == (5, 5)
+    assert isinstance(torn.coarse_network[0], nn.AvgPool2d)
+    assert network.name == "own"
+
+
 def test_tearing_leaves_the_users_network_alone() -> None:
     sequential = own_network()
     before = {name: value.clone() for name, value in sequential.state_dict().items()}

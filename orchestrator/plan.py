@@ -135,7 +135,6 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
         groups.setdefault(tuple(values.values()), []).append(job)
     for jobs in groups.values():
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
-        shares = zip(tearing.preprocess_parameters, tearing.subnetwork_parameters, strict=True)
         each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"
         table.add_row(
             tearing.network.name,
@@ -144,11 +143,21 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
             sizes_text(tearing.sizes),
             str(config.n_coarse_units) if config.n_subnetworks > 1 else "–",
             f"{tearing.n_parameters:,}",
-            f"{max(preprocess + units for preprocess, units in shares):,}",
+            f"{_largest_share(jobs[0]):,}",
             f"{resources.n_actors} × {each}",
             f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
         )
     return table
+
+
+def _largest_share(job: Job) -> int:
+    """Number of parameters of the actor that trains most."""
+    tearing = job.tearing
+    if job.resources.n_actors == 1:
+        return tearing.n_parameters
+    driver = sum(tearing.coarse_parameters) + tearing.network.trace.postprocess_parameters
+    subnetworks = map(sum, zip(tearing.preprocess_parameters, tearing.subnetwork_parameters, strict=True))
+    return max(driver, *subnetworks)
 
 
 def sizes_text(sizes: Sequence[int]) -> str:

@@ -123,9 +123,9 @@ def test_network_options_are_those_that_were_given():
     ("option", "value"),
     [
         *(("n_subnetworks", n) for n in (0, -3)),
-        *((name, 0) for name in ("n_coarse_units", "epochs", "batch_size", "depth", "width")),
+        *((name, 0) for name in ("n_coarse_units", "batch_size", "depth", "width")),
         *((name, 0) for name in ("train_subset", "validation_subset", "learning_rate")),
-        *((name, -1) for name in ("width", "learning_rate", "momentum", "weight_decay", "seed")),
+        *((name, -1) for name in ("width", "epochs", "learning_rate", "momentum", "weight_decay", "seed")),
         ("momentum", 1),
         *(("milestones", epochs) for epochs in ((9, 6), (6, 6), (0, 3), (-1,))),
     ],

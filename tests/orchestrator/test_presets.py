@@ -30,3 +30,12 @@ def test_quickstart_needs_no_download_and_compares_numbers_of_subnetworks():
     trials = PRESETS["quickstart"].trials()
     assert {t.dataset for t in trials} == {"digits"}
     assert sorted((t.n_subnetworks, t.seed) for t in trials) == [(n, s) for n in (1, 3, 6) for s in (0, 1)]
+
+
+def test_table_2_times_the_papers_networks_and_trains_none():
+    trials = PRESETS["table2"].trials()
+    assert [t.n_subnetworks for t in trials] == [1, 3, 6, 12, 18, 24]
+    assert [t.n_coarse_units for t in trials] == [12, 4, 2, 1, 1, 1]
+    for trial in trials:
+        assert (trial.network, trial.depth, trial.width) == ("resnet", 1001, 16)
+        assert (trial.epochs, trial.strategy) == (0, "serial")

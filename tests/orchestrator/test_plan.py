@@ -1,0 +1,198 @@
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from orchestrator.config import Options, Sweep
+from orchestrator.devices import Available
+from orchestrator.plan import data_key, make_plan, pending, plan_table, sizes_text, untimed
+from orchestrator.presets import PRESETS
+from orchestrator.store import Store
+
+SMALL = Sweep(
+    n_subnetworks=(1, 3), depth=(29,), width=(2,), dataset=("synthetic:1x8x8x4x64",), batch_size=(16,)
+)
+OPTIONS = Options()
+CORES = Available(cpus=8, gpus=0)
+
+
+def plan_of(*, options=OPTIONS, available=CORES, **changes):
+    return make_plan(replace(SMALL, **changes), options, available)
+
+
+def table_of(plan, store=None, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(plan_table(plan, store))
+    return console.file.getvalue()
+
+
+def test_every_trial_becomes_a_job_and_images_are_loaded_once():
+    plan = plan_of(seed=(0, 1), train_subset=(None, 32))
+    assert [job.config for job in plan.jobs] == replace(SMALL, seed=(0, 1), train_subset=(None, 32)).trials()
+    assert sorted(len(images.train_images) for images in plan.data.values()) == [32, 64]
+    for job in plan.jobs:
+        assert len(plan.data[data_key(job.config)].train_images) == (job.config.train_subset or 64)
+        assert sum(job.tearing.sizes) == 9
+        assert job.tearing.n_subnetworks == job.config.n_subnetworks
+        assert job.tearing.n_coarse_units == job.config.n_coarse_units
+        assert job.tearing.seed == job.config.seed
+        assert job.resources.n_actors == job.config.n_subnetworks + 1
+
+
+# What is refused
+
+
+@pytest.fixture
+def broken_parquet(tmp_path):
+    for name in ("train-0.parquet", "validation-0.parquet"):
+        (tmp_path / name).write_bytes(b"not a Parquet file")
+    return f"parquet:{tmp_path}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_subnetworks": (10,)}, "10 subnetworks need at least 10 units, the network has 9: lower --n-sub"),
+        ({"n_subnetworks": (6,)}, "6 subnetworks of .* leave the last ones empty: .* --n-subnetworks 5"),
+        ({"depth": (30,)}, r"depth 30 is not 9n \+ 2: the nearest are 29 and 38"),
+        ({"dataset": ("cifar",)}, "unknown data set 'cifar' .*did you mean cifar10"),
+        ({"dataset": ("parquet:/nowhere",)}, "/nowhere has 0 files train-"),
+        ({"batch_size": (65,)}, "--batch-size 65 is more than the 64 training images .*: lower it"),
+        ({"batch_size": (33,), "train_subset": (32,)}, "--batch-size 33 is more than the 32 training images"),
+        ({"train_subset": (65,)}, r"65 .* is out of range: choose 4 \(its classes\) to 64"),
+        ({"partition": ("even",)}, "unknown partition 'even': choose one of uniform"),
+        ({"preprocess": ("pool",)}, "unknown preprocess 'pool': choose one of strided, patch"),
+        ({"network": ("alexnet",)}, "unknown network 'alexnet': choose one of resnet"),
+        ({"network": ("no.such.module:net",)}, "'no.such.module:net' cannot be imported"),
+        ({"network": ("math:pi",)}, "is a float, not a factory"),
+        ({"dataset": ("synthetic:1x7x7x4x64",), "preprocess": ("patch",)}, "do not tile an image of 7×7"),
+        ({"n_subnetworks": (0,)}, "--n-subnetworks 0: give at least 1"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_line_or_two(changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        plan_of(**{"n_subnetworks": (3,)} | changes)
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_damaged_data_are_refused(broken_parquet):
+    with pytest.raises(ValueError, match=r"cannot read .*train-0.parquet as Parquet") as error:
+        plan_of(dataset=(broken_parquet,))
+    assert len(str(error.value).splitlines()) <= 2
+
+
+def test_a_trial_that_would_wait_for_ever_for_devices_is_refused():
+    with pytest.raises(ValueError, match="3 subnetworks and their driver need 4 GPUs, there are 2"):
+        plan_of(available=Available(cpus=8, gpus=2))
+    with pytest.raises(ValueError, match="need 2 × 6 = 12 cores, there are 8"):
+        plan_of(options=Options(cpus_per_actor=6))
+    assert len(plan_of(available=Available(cpus=8, gpus=2), options=Options(devices="cpu")).jobs) == 4
+
+
+# What is left to do
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def finish(store, job, status="finished"):
+    trial_id = job.config.trial_id
+    store.write("trials", trial_id, [{"trial_id": trial_id, "status": status}])
+
+
+def time(store, job, mode="virtual"):
+    trial_id = job.config.trial_id
+    store.write("timings", trial_id, [{"trial_id": trial_id, "mode": mode, "component": "subnetwork"}])
+
+
+def test_only_what_has_come_to_no_end_is_pending(store):
+    jobs = plan_of(seed=(0, 1, 2), n_subnetworks=(3,), learning_rate=(0.1, 0.2)).jobs
+    assert pending(jobs, store) == jobs
+    for job, status in zip(jobs, ("finished", "diverged", "running", "failed"), strict=False):
+        finish(store, job, status)
+    assert pending(jobs, store) == jobs[2:]
+
+
+def test_more_values_leave_only_the_new_trials_pending(store):
+    for job in plan_of().jobs:
+        finish(store, job)
+    more = plan_of(n_subnetworks=(1, 2, 3)).jobs
+    assert {job.config.n_subnetworks for job in pending(more, store)} == {2}
+
+
+def test_seeds_and_training_settings_share_one_timing(store):
+    jobs = plan_of(seed=(0, 1, 2), learning_rate=(0.1, 0.2), epochs=(3, 4)).jobs
+    chosen = untimed(jobs, store)
+    assert [job.config.n_subnetworks for job in chosen] == [1, 3]
+    time(store, jobs[-1])  # one of another seed and setting, N = 3
+    assert [job.config.n_subnetworks for job in untimed(jobs, store)] == [1]
+
+
+def test_time_in_training_is_no_timing_of_components(store):
+    jobs = plan_of(seed=(0,)).jobs
+    time(store, jobs[0], mode="wall")
+    assert untimed(jobs, store) == jobs
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("dataset", ("synthetic:1x8x8x4x64", "synthetic:1x16x16x4x64")),
+        ("depth", (29, 38)),
+        ("width", (2, 3)),
+        ("batch_size", (8, 16)),
+        ("n_coarse_units", (1, 2)),
+        ("preprocess", ("strided", "patch")),
+    ],
+)
+def test_whatever_changes_a_components_time_is_timed_apart(store, option, values):
+    jobs = plan_of(n_subnetworks=(3,), seed=(0,), **{option: values}).jobs
+    assert untimed(jobs, store) == jobs
+    time(store, jobs[0])
+    assert untimed(jobs, store) == jobs[1:]
+
+
+# What is printed
+
+
+def test_the_papers_plan_is_readable_on_a_terminal_of_80_columns():
+    sweep = replace(PRESETS["cifar10"], n_subnetworks=(1, 18), dataset=("synthetic:3x32x32x10x128",))
+    text = table_of(make_plan(sweep, Options(), Available(cpus=19, gpus=0)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "2 trials on 19 cores, 0 GPUs" in text
+    for cell in ("10,327,706", "333", "17 × 19 + 10", "19 × 1 CPU", "0/1"):
+        assert cell in text
+
+
+def test_the_plan_counts_what_is_done_and_shows_seeds_as_one_row(store):
+    plan = plan_of(seed=(0, 1, 2))
+    finish(store, plan.jobs[0])  # N = 1
+    rows = [line for line in table_of(plan, store).splitlines() if "ResNet-29" in line]
+    assert [line.split()[-1] for line in rows] == ["1/3", "0/3"]
+
+
+def test_the_largest_actor_may_be_the_driver():
+    plan = plan_of(n_subnetworks=(9,), seed=(0,), n_coarse_units=(2,))
+    tearing = plan.jobs[0].tearing
+    driver = sum(tearing.coarse_parameters) + tearing.network.trace.postprocess_parameters
+    assert driver > max(tearing.preprocess_parameters) + max(tearing.subnetwork_parameters)
+    assert f"{driver:,}" in table_of(plan)
+
+
+def test_a_serial_trial_has_one_actor_with_all_parameters():
+    plan = plan_of(n_subnetworks=(3,), seed=(0,), strategy=("serial",))
+    (row,) = [line for line in table_of(plan).splitlines() if "ResNet-29" in line]
+    assert row.count(f"{plan.jobs[0].tearing.n_parameters:,}") == 2
+    assert "1 × 1 CPU" in row
+
+
+@pytest.mark.parametrize(
+    ("sizes", "text"),
+    [((18,), "18"), ((6,) * 3, "3 × 6"), ((56,) * 5 + (53,), "5 × 56 + 53"), ((2, 3, 3, 2), "2 + 2 × 3 + 2")],
+)
+def test_sizes_for_a_reader(sizes, text):
+    assert sizes_text(sizes) == text

@@ -1,0 +1,172 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import ray
+
+from orchestrator.config import Options, Sweep
+from orchestrator.devices import local_devices
+from orchestrator.plan import make_plan
+from orchestrator.presets import PRESETS
+from orchestrator.store import Store
+from orchestrator.sweep import main, parse
+
+SMALL = ["--dataset", "synthetic:1x8x8x4x64", "--depth", "29", "--width", "2", "--n-subnetworks", "1", "3"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+# What is understood
+
+
+def test_without_options_it_is_the_quickstart():
+    asked = parse([])
+    assert asked.preset == "quickstart"
+    assert asked.sweep == PRESETS["quickstart"]
+    assert asked.options == Options()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("form", [["--preset", "{}"], ["--preset={}"]])
+def test_a_preset_is_a_start_that_options_override(name, form):
+    preset = [word.format(name) for word in form]
+    assert parse(preset).sweep == PRESETS[name]
+    asked = parse(["--n-subnetworks", "24", *preset, "--seed", "1", "2", "3"])
+    assert asked.preset == name
+    assert asked.sweep == replace(PRESETS[name], n_subnetworks=(24,), seed=(1, 2, 3))
+
+
+def test_every_option_takes_several_values():
+    asked = parse(
+        [
+            *("--dataset", "digits", "parquet:/a/b", "--network", "resnet", "my.module:net"),
+            *("--learning-rate", "0.1", "1e-2", "1", "--milestones", "3", "5", "--augment", "True", "False"),
+            *("--depth", "None", "56", "--train-subset", "400", "None", "--n-coarse-units", "None", "2"),
+            *("--schedule", "cosine", "step", "--precision", "float64", "--strategy", "serial", "parareal"),
+        ]
+    ).sweep
+    assert asked.dataset == ("digits", "parquet:/a/b")
+    assert asked.network == ("resnet", "my.module:net")
+    assert asked.learning_rate == (0.1, 0.01, 1.0)
+    assert asked.milestones == (3, 5)
+    assert asked.augment == (True, False)
+    assert asked.depth == (None, 56)
+    assert asked.train_subset == (400, None)
+    assert asked.n_coarse_units == (None, 2)
+    assert asked.schedule == ("cosine", "step")
+    assert asked.precision == ("float64",)
+    assert asked.strategy == ("serial", "parareal")
+
+
+def test_options_of_the_run_are_no_part_of_the_sweep():
+    asked = parse(["--store", "s", "--devices", "cpu", "--cpus-per-actor", "0.5", "--timeout", "7"])
+    assert asked.sweep == Sweep()
+    assert asked.options == Options(store="s", devices="cpu", cpus_per_actor=0.5, timeout=7.0)
+    assert parse(["--dry-run"]).options == Options(dry_run=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--n-subnetwork", "3"], "--n-subnetwork"),
+        (["--batch-size", "many"], "--batch-size"),
+        (["--schedule", "linear"], "linear"),
+        (["--preset", "imagenet"], "imagenet"),
+        (["--preset"], "--preset"),
+    ],
+)
+def test_what_is_not_understood_is_named_and_exits_with_2(capsys, arguments, named):
+    with pytest.raises(SystemExit) as exit_:
+        parse(arguments)
+    assert exit_.value.code == 2
+    assert named in "".join(capsys.readouterr())
+
+
+def test_help_names_every_option(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse(["--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    for name in (*vars(Sweep()), *vars(Options()), "preset"):
+        assert f"--{name.replace('_', '-')}" in text
+
+
+# What is done without Ray
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(tmp_path, capsys):
+    for store in ([], ["--store", "elsewhere"]):
+        assert main([*SMALL, *store, "--dry-run"]) == 0
+        output = capsys.readouterr()
+        assert "4 trials" in output.out
+        assert "3 × 3" in output.out
+        assert output.err == ""
+    assert list(tmp_path.iterdir()) == []
+    assert not ray.is_initialized()
+
+
+def test_a_dry_run_counts_what_the_store_holds(capsys):
+    sweep = parse(SMALL).sweep
+    store = Store("results/quickstart")
+    for job in make_plan(sweep, Options(), local_devices()).jobs:
+        row = {"trial_id": job.config.trial_id, "status": "finished"}
+        store.write("trials", job.config.trial_id, [row])
+    assert main([*SMALL, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("2/2") == 2
+
+
+def refused(capsys, arguments):
+    """The message of a command that is refused, known to be all that it prints."""
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert len(output.err.splitlines()) <= 2
+    assert not ray.is_initialized()
+    return output.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--n-subnetworks", "100"], "100 subnetworks need at least 100 units"),
+        (["--n-subnetworks"], "--n-subnetworks: give at least one value"),
+        (["--learning-rate", "0"], "--learning-rate 0.0: give a positive number"),
+        (["--depth", "30"], "depth 30 is not 9n + 2"),
+        (["--dataset", "digit"], "did you mean digits?"),
+        (["--network", "[bold]"], "unknown network '[bold]'"),  # no markup of the terminal's
+        (["--cpus-per-actor", "1000"], "1 subnetworks and their driver need 2 × 1000 = 2000 cores"),
+        (["--width", "-1"], "--width -1: give at least 1, or None"),
+    ],
+)
+def test_a_refusal_says_why_and_makes_nothing(tmp_path, capsys, arguments, message):
+    assert message in refused(capsys, [*SMALL, *arguments])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_used_is_a_refusal(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "is a file, not a folder" in refused(capsys, [*SMALL, "--store", "file"])
+    store = Store("held")
+    with store.lock():
+        assert "another sweep is running on" in refused(capsys, [*SMALL, "--store", "held"])
+
+
+def test_refused_by_the_command_itself_without_a_traceback(tmp_path):
+    """As a shell sees it; nothing of Ray is running afterwards because it never started."""
+    code = (
+        "import sys, ray; from orchestrator.sweep import main; status = main(sys.argv[1:]);"
+        "assert not ray.is_initialized() and 'ray.tune' not in sys.modules; sys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, *SMALL, "--batch-size", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "error: --batch-size 1000 is more than the 64 training images of synthetic:1x8x8x4x64: lower it"
+    ]
+    assert list(tmp_path.iterdir()) == []

@@ -97,8 +97,12 @@ def dataset_name(dataset: str) -> str:
 
 
 def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
-    """Name a network as the paper's Table 1 does, N spelt out: "Parareal ResNet-56, N = 3"."""
+    """Name a network as the paper's Table 1 does, N spelt out: "Parareal ResNet-56, N = 3".
+
+    A torn network is a parareal one also where a single process has trained it (strategy "serial").
+    """
     name = network_name(network, depth)
     if n_subnetworks == 1:
         return name
-    return f"{strategy.replace('_', ' ').capitalize()} {name}, N = {n_subnetworks}"
+    kind = "parareal" if strategy == "serial" else strategy
+    return f"{kind.replace('_', ' ').capitalize()} {name}, N = {n_subnetworks}"

@@ -139,8 +139,8 @@ def text_table2(table: pd.DataFrame) -> TextTable:
     )
     if table["published_total"].notna().any():
         note += (
-            f" Published: {published.SOURCE}, Table 2, on one {published.DEVICE}: "
-            "across devices compare speed-ups, not times."
+            f" Published: {published.SOURCE}, Table 2, batch of {published.BATCH_SIZE} on one "
+            f"{published.DEVICE}: across devices and batches compare speed-ups, not times."
         )
     return TextTable("Table 2", "Gradient calculating time", _drop_empty(cells), note)
 

@@ -18,9 +18,9 @@ EpochChoice = Literal["last", "best"]
 
 CONFIDENCE = 0.95
 
-TRAINING = (
+UNTIMED = (
     *("epochs", "batch_size", "learning_rate", "schedule", "milestones", "momentum", "weight_decay"),
-    *("augment", "train_subset", "validation_subset"),
+    *("augment", "train_subset", "validation_subset", "strategy"),
 )
 """Config values without effect on the time of one gradient (timings have their own batch size)."""
 
@@ -55,7 +55,7 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
         interval of the difference, where both sides have two seeds), then the number of trials
         that are running, diverged, failed.
     """
-    runs = identify(trials)
+    runs = identify(trials[trials["epochs"] != 0])  # 0: only timed, not trained
     finished = runs[runs["status"] == "finished"]
     errors = _final_errors(epochs, epoch).reindex(finished["trial_id"])
     finished = finished.assign(value=errors.to_numpy())
@@ -99,8 +99,8 @@ def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
         (on the paper's device; see `analysis.published`).
     """
     timings = timings[timings["mode"] == "virtual"]
-    runs = identify(trials[trials["trial_id"].isin(timings["trial_id"])], ignore=TRAINING)
-    rows, columns = _rows(runs, ignore=TRAINING)
+    runs = identify(trials[trials["trial_id"].isin(timings["trial_id"])], ignore=UNTIMED)
+    rows, columns = _rows(runs, ignore=UNTIMED)
     times = _virtual_times(timings.merge(runs[["trial_id", "configuration"]], on="trial_id"))
     table = rows.drop(columns="batch_size").join(times, how="inner").reset_index(drop=True)
 

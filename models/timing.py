@@ -28,6 +28,8 @@ class ComponentTime:
         direction: ``"forward"`` or ``"backward"`` (gradients of parameters and of the input).
         repeat: 0-based number of the measurement.
         seconds: device-synchronised duration.
+        memory_bytes: what the component needs to be trained: its parameters, their gradients and the
+            tensors that the forward pass keeps for the backward pass.
     """
 
     component: str
@@ -35,6 +37,7 @@ class ComponentTime:
     direction: str
     repeat: int
     seconds: float
+    memory_bytes: int
 
 
 def time_components(
@@ -71,19 +74,19 @@ def time_components(
         # The image needs no gradient, everything that a component has computed does.
         sample.requires_grad_(component != "preprocess")
         # The module lives in this call alone: it is gone when the next one is built.
-        times = _time_one(build, sample, repeats, warmup, with_loss=component == "postprocess")
+        memory, times = _time_one(build, sample, repeats, warmup, with_loss=component == "postprocess")
         for repeat, (forward, backward) in enumerate(times):
-            yield ComponentTime(component, j, "forward", repeat, forward)
-            yield ComponentTime(component, j, "backward", repeat, backward)
+            yield ComponentTime(component, j, "forward", repeat, forward, memory)
+            yield ComponentTime(component, j, "backward", repeat, backward, memory)
 
 
 def _time_one(
     build: ModuleFactory, sample: Tensor, repeats: int, warmup: int, *, with_loss: bool
-) -> list[tuple[float, float]]:
-    """Seconds of ``repeats`` forward and backward passes through one component."""
+) -> tuple[int, list[tuple[float, float]]]:
+    """Bytes of one component, and seconds of ``repeats`` forward and backward passes through it."""
     module = build().to(sample.device).train()
     times = [_time_once(module, sample, with_loss=with_loss) for _ in range(warmup + repeats)]
-    return times[warmup:]
+    return _memory_bytes(module, sample), times[warmup:]
 
 
 def _time_once(module: nn.Module, sample: Tensor, *, with_loss: bool) -> tuple[float, float]:
@@ -100,6 +103,25 @@ def _time_once(module: nn.Module, sample: Tensor, *, with_loss: bool) -> tuple[f
     module.zero_grad(set_to_none=True)
     sample.grad = None
     return middle - start, end - middle
+
+
+def _memory_bytes(module: nn.Module, sample: Tensor) -> int:
+    """Bytes of the parameters twice (values and gradients) and of all tensors kept for the backward pass.
+
+    Counted, not measured: the same on every device, and free of what an allocator keeps in reserve.
+    """
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = module(sample.clone())  # alive until the storages are counted: none is used twice
+    for parameter in module.parameters():
+        kept[parameter.untyped_storage().data_ptr()] = 2 * parameter.untyped_storage().nbytes()
+    del output
+    return sum(kept.values())
 
 
 def _now(device: torch.device) -> float:

@@ -53,7 +53,7 @@ class TrialConfig:
         for name in ("learning_rate", "momentum", "weight_decay"):
             # 0 and 0.0 are equal: they give the same trial_id.
             object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("n_subnetworks", "n_coarse_units", "epochs", "batch_size"):
+        for name in ("n_subnetworks", "n_coarse_units", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give at least 1")
         for name in ("depth", "width", "train_subset", "validation_subset"):
@@ -61,7 +61,7 @@ class TrialConfig:
                 raise ValueError(f"{_option(name)} {value}: give at least 1, or None")
         if self.learning_rate <= 0:
             raise ValueError(f"--learning-rate {self.learning_rate}: give a positive number")
-        for name in ("momentum", "weight_decay", "seed"):
+        for name in ("epochs", "momentum", "weight_decay", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give 0 or more")
         if self.momentum >= 1:
@@ -117,7 +117,7 @@ class Sweep:
     torn or not, in one actor on one device (the same result, to study accuracy on few devices)."""
 
     epochs: tuple[int, ...] = (8,)
-    """Passes over the training images."""
+    """Passes over the training images; 0: do not train, only time the components."""
     batch_size: tuple[int, ...] = (64,)
     """Images per optimizer step; the last, incomplete batch of an epoch is left out."""
     learning_rate: tuple[float, ...] = (0.1,)

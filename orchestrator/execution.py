@@ -18,13 +18,17 @@ from orchestrator.display import Display
 from orchestrator.files import remove
 from orchestrator.plan import DataKey, data_key
 from orchestrator.store import Row, Store
-from orchestrator.trial import Job, run_trial
+from orchestrator.trial import Job, record_untrained, run_trial
 
 
 def run_jobs(
     jobs: list[Job], data: dict[DataKey, ImageData], store: Store, options: Options, console: Console
 ) -> None:
     """Train all jobs, as many at a time as there are devices for; results go to the store."""
+    for job in jobs:
+        if not job.config.epochs:
+            record_untrained(job, store)
+    jobs = [job for job in jobs if job.config.epochs]
     if not jobs:
         return
     by_id = {job.config.trial_id: job for job in jobs}
@@ -34,6 +38,7 @@ def run_jobs(
     references = {key: ray.put(images) for key, images in data.items()}
     # Our store is written; Tune's own loggers would only repeat it, and Tune would miss them at the end.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's new output is not silent even with verbose=0
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     scratch = store.path / ".ray"
     remove(scratch)

@@ -18,8 +18,22 @@ _PAPER = Sweep(
     milestones=(80, 120),
 )
 
+_TABLE2 = Sweep(
+    # Paper, Table 2: gradient time of each component, one after the other on one device. The paper's
+    # batch is 128 (pass --batch-size 128 where there is memory for it); 32 fits in 20 GiB.
+    n_subnetworks=(1, 3, 6, 12, 18, 24),
+    dataset=("synthetic",),
+    seed=(0,),
+    depth=(1001,),
+    width=(16,),
+    strategy=("serial",),
+    epochs=(0,),
+    batch_size=(32,),
+)
+
 PRESETS: dict[str, Sweep] = {
     "quickstart": Sweep(),
     "cifar10": _PAPER,
     "cifar100": Sweep(**(vars(_PAPER) | {"dataset": ("cifar100",)})),
+    "table2": _TABLE2,
 }

@@ -90,6 +90,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "repeat": "int64",
             "batch_size": "int64",
             "device": "string",
+            "memory_bytes": "int64",
         }
     ),
 }

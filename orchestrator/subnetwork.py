@@ -98,7 +98,7 @@ class SubnetworkActor(Actor):
             rate, proceed = self.driver.receive_word(2)
             if not proceed:
                 return False
-            gradient = torch.empty_like(residual)
+            gradient = torch.empty_like(residual, memory_format=torch.contiguous_format)
             self.driver.receive(gradient).wait()
         with self.clock("subnetwork.backward"):
             returned = self._return_replica_gradient(x_next, gradient)

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,9 +28,9 @@ class Arguments:
     figure and tables in results/PRESET/report.
     """
 
-    preset: Literal["quickstart", "cifar10", "cifar100"] = "quickstart"
+    preset: Literal["quickstart", "cifar10", "cifar100", "table2"] = "quickstart"
     """Sweep to start from; the other options override it. cifar10 and cifar100 are the paper's own
-    experiments (ResNet-1001, 200 epochs)."""
+    experiments (ResNet-1001, 200 epochs), table2 its measurement of gradient times."""
     sweep: Annotated[Sweep, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
     options: Annotated[Options, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
 
@@ -43,11 +43,16 @@ def parse(arguments: Sequence[str]) -> Arguments:
     preset_only = argparse.ArgumentParser(_PROGRAM, add_help=False, allow_abbrev=False)
     preset_only.add_argument("--preset", default="quickstart", choices=PRESETS)
     preset = preset_only.parse_known_args(arguments)[0].preset
+    sweep = PRESETS[preset]
+    given = {argument.partition("=")[0] for argument in arguments}
+    if "--network" in given:
+        # The preset's depth and width are its own network's.
+        sweep = replace(sweep, depth=(None,), width=(None,))
     return tyro.cli(
         Arguments,
         prog=_PROGRAM,
         args=arguments,
-        default=Arguments(preset=preset, sweep=PRESETS[preset], options=Options()),
+        default=Arguments(preset=preset, sweep=sweep, options=Options()),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
 

@@ -94,6 +94,11 @@ def run_trial(
     record.close("failed", reason)
 
 
+def record_untrained(job: Job, store: Store) -> None:
+    """Store a trial of 0 epochs: what was asked, for its timings to refer to."""
+    _Record(job, store).close("finished")
+
+
 class _Record:
     """What the store holds of one trial, kept up to date as it runs."""
 

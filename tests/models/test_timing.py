@@ -102,3 +102,16 @@ def test_the_trained_weights_of_a_given_module_are_left_alone() -> None:
     list(time_components(plan_tearing(network), batch_size=2, repeats=1))
     assert module.weight.grad is None
     assert module.weight.requires_grad
+
+
+def test_memory_counts_parameters_twice_and_what_the_backward_pass_keeps() -> None:
+    features, batch = 5, 7
+    network = FeedForward(nn.Identity(), [nn.Linear(features, features)], nn.Identity(), (features,))
+    (memory,) = {
+        t.memory_bytes
+        for t in time_components(plan_tearing(network), batch_size=batch, repeats=1, warmup=0)
+        if t.component == "subnetwork"
+    }
+    n_parameters = features * (features + 1)
+    kept = batch * features  # a linear map keeps its input
+    assert memory == 4 * (2 * n_parameters + kept)

@@ -78,6 +78,9 @@ ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size":
         (6, {}),
         (3, ONE_STEP_IN_FLOAT32),
         (3, {"strategy": "serial"}),
+        (2, {"network": "mlp", "depth": 6, "width": 12}),
+        (2, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch", "n_coarse_units": 1}),
+        (3, {"network": "vit", "depth": 6, "width": 12, "n_coarse_units": 1}),
     ],
 )
 def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, options):
@@ -103,6 +106,8 @@ def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, opti
     for name, value in expected.state_dict().items():
         assert relative(states[name].double(), value.double()) <= tolerance, name
     assert actual_gradients.keys() == dict(expected.named_parameters()).keys()
+    whole = torch.cat([parameter.grad.flatten() for parameter in expected.parameters()]).norm()
     for name, parameter in expected.named_parameters():
-        assert parameter.grad.norm() > 0, name
-        assert relative(actual_gradients[name], parameter.grad) <= tolerance, name
+        difference = (actual_gradients[name] - parameter.grad).norm()
+        # A gradient that vanishes but for rounding is compared with the whole one.
+        assert difference <= tolerance * max(parameter.grad.norm(), 1e-3 * whole), name

@@ -5,7 +5,7 @@ import os
 
 import ray
 
-from orchestrator.devices import Available
+from orchestrator.devices import Available, local_devices
 
 
 def connect(address: str | None) -> None:
@@ -21,12 +21,19 @@ def connect(address: str | None) -> None:
     # Ray's own advice on GPUs, for actors that reserve none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        if address is None:
+            # What the plan was checked against, not what Ray would count.
+            here = local_devices()
+            ray.init(
+                address="local",
+                num_cpus=int(here.cpus),
+                num_gpus=int(here.gpus),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
         raise ValueError(
             f"no Ray cluster answers at {address}: start one, or leave out --address to use this machine"

@@ -77,12 +77,12 @@ def gang_resources(
         n_actors, gang = n_subnetworks + 1, f"{n_subnetworks} subnetworks and their driver need"
     use_gpus = devices == "cuda" or (devices == "auto" and available.gpus > 0)
     if use_gpus and available.gpus < n_actors:
-        most = int(available.gpus) - 1
-        lower = f"lower --n-subnetworks to {most} or " if most >= 1 else ""
-        raise ValueError(
-            f"{gang} {n_actors} GPUs, there are {available.gpus:g}: {lower}pass --devices cpu "
-            "or --strategy serial"
-        )
+        remedies = ["pass --devices cpu"]
+        if available.gpus >= 1:  # enough for one actor, so this is a gang
+            remedies.append("--strategy serial")
+        if available.gpus >= 2:
+            remedies.insert(0, f"lower --n-subnetworks to {int(available.gpus) - 1}")
+        raise ValueError(f"{gang} {n_actors} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
     cpus = cpus_per_actor
     if cpus is None:
         # Actors of a gang that does not fit one core each share the cores there are.
@@ -90,7 +90,7 @@ def gang_resources(
     if cpus * n_actors > available.cpus:
         raise ValueError(
             f"{gang} {n_actors} × {cpus:g} = {cpus * n_actors:g} cores, there are "
-            f"{available.cpus:g}: lower --n-subnetworks or --cpus-per-actor"
+            f"{available.cpus:g}: lower --cpus-per-actor"
         )
     return GangResources(n_actors, "cuda" if use_gpus else "cpu", cpus, float(use_gpus))
 

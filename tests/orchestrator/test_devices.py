@@ -63,10 +63,11 @@ def test_several_cores_an_actor_are_as_many_threads():
     ("options", "message"),
     [
         ({"n": 6, "gpus": 4}, r"6 subnetworks .* need 7 GPUs, there are 4: lower --n-subnetworks to 3 or "),
-        ({"n": 6, "gpus": 4}, "pass --devices cpu"),
-        ({"n": 1, "gpus": 1}, "need 2 GPUs, there are 1: pass --devices cpu"),
-        ({"n": 1, "devices": "cuda"}, "need 2 GPUs, there are 0: pass --devices cpu"),
-        ({"n": 3, "cpus_per_actor": 4}, r"need 4 × 4 = 16 cores, there are 8: .*--cpus-per-actor"),
+        ({"n": 6, "gpus": 4}, "to 3 or pass --devices cpu or --strategy serial$"),
+        ({"n": 1, "gpus": 1}, "need 2 GPUs, there are 1: pass --devices cpu or --strategy serial$"),
+        ({"n": 1, "devices": "cuda"}, "need 2 GPUs, there are 0: pass --devices cpu$"),
+        ({"n": 6, "devices": "cuda", "strategy": "serial"}, "needs 1 GPUs, there are 0: pass --devices cpu$"),
+        ({"n": 3, "cpus_per_actor": 4}, "need 4 × 4 = 16 cores, there are 8: lower --cpus-per-actor$"),
         ({"n": 3, "gpus": 4, "cpus": 2, "cpus_per_actor": 1}, "need 4 × 1 = 4 cores, there are 2"),
     ],
 )

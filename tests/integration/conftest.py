@@ -1,4 +1,4 @@
-"""One Ray for all integration tests, and gangs of real actors on it."""
+"""Ray for the integration tests, and gangs of real actors on it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +17,9 @@ from orchestrator.plan import tear_as_asked
 GangFactory = Callable[[TrialConfig], Gang]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
+    """Ray on this machine, gone again before tests of other modules that want none."""
     cluster.connect(None)
     yield
     cluster.disconnect()

@@ -116,13 +116,13 @@ def test_two_processes_never_share_a_core_until_one_dies(own_locks):
         taken = {int(core) for core in other.stdout.readline().split()}
         assert len(taken) == 1
 
-        release(_pin(1))
         locks = _pin(len(CORES) - 1)
         assert os.sched_getaffinity(0) == CORES - taken
         release(locks)
 
-        release(_pin(len(CORES), patience=0.1))
+        locks = _pin(len(CORES), patience=0.1)
         assert os.sched_getaffinity(0) == CORES  # one is not to be had: all or none
+        release(locks)
     finally:
         other.kill()
         other.communicate()

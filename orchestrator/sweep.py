@@ -16,6 +16,7 @@ from orchestrator.devices import local_devices
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
 from orchestrator.presets import PRESETS
 from orchestrator.store import Store
+from orchestrator.trial import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(arguments)
     console = Console()
     try:
-        if asked.options.address is None:
-            available = local_devices()
-        else:
+        available = local_devices()
+        if asked.options.address is not None:
             from orchestrator import cluster
 
             cluster.connect(asked.options.address)
@@ -75,28 +75,36 @@ def main(arguments: Sequence[str]) -> int:
             console.print(plan_table(plan, Store(folder) if folder.exists() else None))
             return 0
         store = Store(folder)
-        with store.lock():
-            return run(plan, store, asked.options, console)
+        lock = store.lock()
+        jobs = pending(plan.jobs, store)
+        to_time = untimed(plan.jobs, store) if asked.options.timing_repeats else []
     except ValueError as error:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
         return 2
+    with lock:
+        console.print(plan_table(plan, store))
+        if jobs or to_time:
+            run(plan, jobs, to_time, store, asked.options, console)
+        else:
+            console.print("every trial is in the store already: nothing to run")
+        return conclude(plan, store, console)
 
 
-def run(plan: Plan, store: Store, options: Options, console: Console) -> int:
-    """Run what the store does not hold yet, then show and write the results; returns the exit status."""
-    console.print(plan_table(plan, store))
-    jobs = pending(plan.jobs, store)
-    to_time = untimed(plan.jobs, store) if options.timing_repeats else []
-    if jobs or to_time:
-        # Ray takes seconds to import and to start.
-        from orchestrator import cluster, execution
+def run(
+    plan: Plan, jobs: list[Job], to_time: list[Job], store: Store, options: Options, console: Console
+) -> None:
+    """Train ``jobs``, then time the components of ``to_time``; results go to the store."""
+    # Ray takes seconds to import and to start.
+    from orchestrator import cluster, execution
 
-        cluster.connect(options.address)
-        execution.run_jobs(jobs, plan.data, store, options, console)
-        execution.run_timings(to_time, store, options, console)
-        cluster.disconnect()
-    else:
-        console.print("every trial is in the store already: nothing to run")
+    cluster.connect(options.address)
+    execution.run_jobs(jobs, plan.data, store, options, console)
+    execution.run_timings(to_time, store, options, console)
+    cluster.disconnect()
+
+
+def conclude(plan: Plan, store: Store, console: Console) -> int:
+    """Show and write the results, and the trials without one; returns the exit status."""
     from analysis import load
     from analysis.report import print_tables, write_report
 

@@ -119,7 +119,13 @@ class Link:
             return _Pending(self, self._gloo.send([staged], self._peer, _TENSOR), staged)
 
     def receive(self, out: Tensor) -> Transfer:
-        """Start receiving into ``out`` (contiguous, of the shape and type that the peer sends)."""
+        """Start receiving into ``out``, of the shape and type that the peer sends.
+
+        Raises:
+            ValueError: ``out`` is not contiguous.
+        """
+        if not out.is_contiguous():
+            raise ValueError(f"{self.name}: a tensor can only be received into contiguous memory")
         with _as_transport_error(self.name):
             if self._nccl is not None:
                 return _Pending(self, self._nccl.recv([out], self._peer, 0), out)

@@ -16,7 +16,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.devices import GangResources
 from orchestrator.gang import Gang, GangError
 from orchestrator.provenance import versions
-from orchestrator.store import Row, Store
+from orchestrator.store import Row, Store, StoreError
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ def run_trial(
             reason = f"lost {failures} gangs in a row without an epoch finished; the last: {error}"
         except RayTaskError as error:
             record.close("failed", f"{type(error.cause).__name__}: {error.cause}")
+            return
+        except StoreError as error:
+            record.close("failed", str(error))
             return
         else:
             record.close("finished")

@@ -72,8 +72,8 @@ class Display(Callback):
         """A trial's process has died."""
         self._change(trial, "failed")
 
-    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Stop showing."""
+    def stop(self) -> None:
+        """Stop showing; the last state stays on the terminal."""
         if self._live is not None:
             self._live.stop()
 

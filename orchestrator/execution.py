@@ -38,6 +38,7 @@ def run_jobs(
     references = {key: ray.put(images) for key, images in data.items()}
     # Our store is written; Tune's own loggers would only repeat it, and Tune would miss them at the end.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interruption ends the sweep, not this call alone
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's new output is not silent even with verbose=0
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     scratch = store.path / ".ray"
@@ -57,7 +58,8 @@ def run_jobs(
             progress=lambda row: tune.report(dict(row)),
         )
 
-    tune.Tuner(
+    display = Display(jobs, store, console)
+    tuner = tune.Tuner(
         tune.with_resources(
             trainable,
             lambda config: tune.PlacementGroupFactory(by_id[config["trial_id"]].resources.bundles),
@@ -68,12 +70,16 @@ def run_jobs(
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[Display(jobs, store, console)],
+            callbacks=[display],
             # The trial itself survives the loss of actors; this is for its own process.
             failure_config=tune.FailureConfig(max_failures=options.max_failures),
         ),
-    ).fit()
-    remove(scratch)
+    )
+    try:
+        tuner.fit()
+    finally:
+        display.stop()
+        remove(scratch)
 
 
 def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +60,9 @@ def parse(arguments: Sequence[str]) -> Arguments:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; returns its exit status: 0 all trials finished, 1 some did not, 2 refused."""
+    """Run the command; returns its exit status: 0 all trials finished, 1 some did not, 2 refused,
+    130 interrupted.
+    """
     asked = parse(arguments)
     console = Console()
     try:
@@ -83,10 +86,18 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     with lock:
         console.print(plan_table(plan, store))
-        if jobs or to_time:
-            run(plan, jobs, to_time, store, asked.options, console)
-        else:
+        if not jobs and not to_time:
             console.print("every trial is in the store already: nothing to run")
+            return conclude(plan, store, console)
+        try:
+            run(plan, jobs, to_time, store, asked.options, console)
+        except KeyboardInterrupt:
+            console.print(
+                f"interrupted: every finished epoch is in {store.path}; the same command goes on from there",
+                soft_wrap=True,
+                highlight=False,
+            )
+            return 130
         return conclude(plan, store, console)
 
 
@@ -97,10 +108,14 @@ def run(
     # Ray takes seconds to import and to start.
     from orchestrator import cluster, execution
 
-    cluster.connect(options.address)
-    execution.run_jobs(jobs, plan.data, store, options, console)
-    execution.run_timings(to_time, store, options, console)
-    cluster.disconnect()
+    try:
+        cluster.connect(options.address)
+        # A polite kill is an interruption too; only now, because Ray sets a handler of its own.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        execution.run_jobs(jobs, plan.data, store, options, console)
+        execution.run_timings(to_time, store, options, console)
+    finally:
+        cluster.disconnect()
 
 
 def conclude(plan: Plan, store: Store, console: Console) -> int:

@@ -1,8 +1,10 @@
 """The command as a user runs it: a whole sweep, run again, killed and run again."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -33,7 +35,8 @@ class Command:
     def lines(self):
         """Its output as it comes."""
         assert self.process.stdout is not None
-        yield from self.process.stdout
+        for line in self.process.stdout:  # yield from would close the pipe with the generator
+            yield line
 
     def finish(self):
         """Wait for its end; returns exit status and output."""
@@ -134,3 +137,18 @@ def test_a_diverging_trial_leaves_the_rest_of_the_sweep_alone(tmp_path):
     assert "not finite" in output
     trials = load(tmp_path).trials.set_index("learning_rate")["status"]
     assert trials.to_dict() == {1e30: "diverged", 0.1: "finished"}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupted_it_stops_at_once_and_says_how_to_go_on(tmp_path, name):
+    command = Command(*TINY, "--epochs", "200", "--store", str(tmp_path))
+    next(line for line in command.lines() if "epoch 1/200" in line)
+    command.process.send_signal(getattr(signal, name))
+    started = time.monotonic()
+    status, output = command.finish()
+    assert status == 130, output
+    assert time.monotonic() - started < 20
+    assert "the same command goes on from there" in output
+    assert "Traceback" not in output
+    assert command.await_end_of_descendants(20) == []
+    assert len(epochs(tmp_path)) >= 1

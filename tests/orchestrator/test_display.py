@@ -50,7 +50,7 @@ def test_elsewhere_than_on_a_terminal_each_event_is_a_plain_line(tmp_path):
     for epoch in (2, 3, 4):
         shown.report(TRIALS[0], epoch, error=2.0)
     shown.end(TRIALS[0])
-    shown.display.on_experiment_end(TRIALS)
+    shown.display.stop()
     lines = shown.output.getvalue().splitlines()
     assert lines[0] == f"{trial_id}: running, 0/4 trials done"
     assert lines[1].startswith(f"{trial_id}: epoch 1/4, validation error 12.35 %, 0/4 trials done, about ")
@@ -107,7 +107,7 @@ def test_on_a_terminal_there_is_a_table_of_all_trials(tmp_path):
     shown.start(TRIALS[1])
     shown.report(TRIALS[1], 2)
     shown.end(TRIALS[0])
-    shown.display.on_experiment_end(TRIALS)
+    shown.display.stop()
     last = shown.text()[shown.text().rindex("1/4 trials done") :]
     rows = {line.split()[1]: line for line in last.splitlines() if "digits-resnet" in line}
     assert rows.keys() == {config.trial_id for config in CONFIGS}
@@ -123,7 +123,7 @@ def test_a_table_longer_than_the_terminal_shows_what_runs_and_counts_the_rest(tm
     configs = Sweep(n_subnetworks=(3,), seed=tuple(range(100))).trials()
     shown = Shown(tmp_path, configs, terminal=True, height=20)
     shown.start(SimpleNamespace(config={"trial_id": configs[70].trial_id}))
-    shown.display.on_experiment_end([])
+    shown.display.stop()
     last = shown.text()[shown.text().rindex("0/100 trials done") :]
     assert configs[70].trial_id in last
     assert "and 88 more" in last
@@ -134,4 +134,4 @@ def test_tune_can_pickle_it(tmp_path):
     for terminal in (True, False):
         shown = Shown(tmp_path, terminal=terminal)
         assert isinstance(pickle.loads(pickle.dumps(shown.display)), Callback)
-        shown.display.on_experiment_end(TRIALS)
+        shown.display.stop()

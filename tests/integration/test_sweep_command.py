@@ -35,8 +35,7 @@ class Command:
     def lines(self):
         """Its output as it comes."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:  # yield from would close the pipe with the generator
-            yield line
+        return iter(self.process.stdout)
 
     def finish(self):
         """Wait for its end; returns exit status and output."""

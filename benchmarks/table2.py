@@ -1,0 +1,55 @@
+"""Table 2 without Ray: gradient times of ResNet-1001's components on a bare machine, GPU or CPU.
+
+    python -m benchmarks.table2 --device cuda --batch-size 128 --store results/table2-gpu
+
+Needs torch, pandas, pyarrow, matplotlib and scipy. The folder it writes is a result store: tables as from
+``--preset table2``, also after it has been copied to another machine.
+"""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from analysis import load
+from models import plan_tearing, resnet
+from models.timing import time_components
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--depth", type=int, default=1001)
+    parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[1, 3, 6, 12, 18, 24])
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--store", type=Path, default=Path("results/table2-bare"))
+    asked = parser.parse_args()
+    device = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "cpu"
+    for n in asked.n_subnetworks:
+        tearing = plan_tearing(resnet(asked.depth), n)
+        trial_id = f"resnet-{asked.depth}-n{n}-b{asked.batch_size}-{device.replace(' ', '-')}"
+        times = time_components(
+            tearing, batch_size=asked.batch_size, device=asked.device, repeats=asked.repeats
+        )
+        shared = {"trial_id": trial_id, "mode": "virtual", "batch_size": asked.batch_size, "device": device}
+        timings = pd.DataFrame([shared | asdict(measured) for measured in times])
+        trial = {
+            **{"trial_id": trial_id, "status": "finished", "error": "", "epochs": 0, "seed": 0},
+            **{"network": "resnet", "depth": asked.depth, "width": 16, "dataset": "synthetic"},
+            **{"n_subnetworks": n, "partition": "uniform", "preprocess": "strided", "strategy": "serial"},
+            **{"n_coarse_units": tearing.n_coarse_units, "batch_size": asked.batch_size},
+            **{"parameters": tearing.n_parameters, "torch": torch.__version__},
+        }
+        for kind, frame in {"trials": pd.DataFrame([trial]), "timings": timings}.items():
+            (asked.store / kind).mkdir(parents=True, exist_ok=True)
+            frame.to_parquet(asked.store / kind / f"{trial_id}.parquet", index=False)
+        print(load(asked.store).table2().to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

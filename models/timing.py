@@ -45,6 +45,7 @@ def time_components(
     *,
     batch_size: int,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
     repeats: int = 5,
     warmup: int = 2,
 ) -> Iterator[ComponentTime]:
@@ -54,6 +55,7 @@ def time_components(
         tearing: the torn network.
         batch_size: samples per batch.
         device: where to run.
+        dtype: floating-point type of weights and activations.
         repeats: measurements of each component.
         warmup: unmeasured passes before them.
 
@@ -70,7 +72,7 @@ def time_components(
         components.append(("coarse_network", j, partial(tearing.build_coarse, j), tearing.shape(j + 1)))
     components.append(("postprocess", 0, tearing.build_postprocess, tearing.shape(n + 1)))
     for component, j, build, shape in components:
-        sample = torch.randn(batch_size, *shape, device=device)
+        sample = torch.randn(batch_size, *shape, device=device, dtype=dtype)
         # The image needs no gradient, everything that a component has computed does.
         sample.requires_grad_(component != "preprocess")
         # The module lives in this call alone: it is gone when the next one is built.
@@ -84,7 +86,7 @@ def _time_one(
     build: ModuleFactory, sample: Tensor, repeats: int, warmup: int, *, with_loss: bool
 ) -> tuple[int, list[tuple[float, float]]]:
     """Bytes of one component, and seconds of ``repeats`` forward and backward passes through it."""
-    module = build().to(sample.device).train()
+    module = build().to(sample.device, sample.dtype).train()
     times = [_time_once(module, sample, with_loss=with_loss) for _ in range(warmup + repeats)]
     return _memory_bytes(module, sample), times[warmup:]
 

@@ -34,7 +34,9 @@ def connect(address: str | None) -> None:
             )
         else:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
+    except (ConnectionError, RuntimeError) as error:
+        if address is None:
+            raise
         raise ValueError(
             f"no Ray cluster answers at {address}: start one, or leave out --address to use this machine"
         ) from error

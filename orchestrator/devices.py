@@ -1,13 +1,12 @@
 """Which devices there are, what a gang of actors needs of them, and how an actor takes its own."""
 
 import fcntl
-import getpass
 import os
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import torch
 
@@ -58,10 +57,26 @@ class GangResources:
         return [{HEAD_RESOURCE: 0.001}, *([actor] * self.n_actors)]
 
 
+def settle_devices(devices: Devices, *, n_actors: int, available: Available) -> Literal["cpu", "cuda"]:
+    """What ``auto`` means for a sweep whose largest gang has ``n_actors`` actors.
+
+    GPUs if there is one for each of them, else processor cores: the same for all trials of the sweep,
+    so that they can be compared.
+    """
+    if devices == "auto":
+        return "cuda" if available.gpus >= n_actors else "cpu"
+    return devices
+
+
+def n_actors(n_subnetworks: int, strategy: Strategy) -> int:
+    """Size of a gang: the subnetworks and their driver, or one actor with the whole network."""
+    return 1 if strategy == "serial" else n_subnetworks + 1
+
+
 def gang_resources(
     n_subnetworks: int,
     *,
-    devices: Devices,
+    devices: Literal["cpu", "cuda"],
     cpus_per_actor: float | None,
     available: Available,
     strategy: Strategy = "parareal",
@@ -71,28 +86,29 @@ def gang_resources(
     Raises:
         ValueError: more than there is; the message says how many there are and what to do.
     """
-    if strategy == "serial":
-        n_actors, gang = 1, "a serial network needs"
-    else:
-        n_actors, gang = n_subnetworks + 1, f"{n_subnetworks} subnetworks and their driver need"
-    use_gpus = devices == "cuda" or (devices == "auto" and available.gpus > 0)
-    if use_gpus and available.gpus < n_actors:
+    size = n_actors(n_subnetworks, strategy)
+    several = "s" if n_subnetworks > 1 else ""
+    gang = (
+        "a serial network needs" if size == 1 else f"{n_subnetworks} subnetwork{several} and the driver need"
+    )
+    use_gpus = devices == "cuda"
+    if use_gpus and available.gpus < size:
         remedies = ["pass --devices cpu"]
         if available.gpus >= 1:  # enough for one actor, so this is a gang
             remedies.append("--strategy serial")
         if available.gpus >= 2:
             remedies.insert(0, f"lower --n-subnetworks to {int(available.gpus) - 1}")
-        raise ValueError(f"{gang} {n_actors} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
+        raise ValueError(f"{gang} {size} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
     cpus = cpus_per_actor
     if cpus is None:
         # Actors of a gang that does not fit one core each share the cores there are.
-        cpus = 1.0 if available.cpus >= n_actors else int(1000 * available.cpus / n_actors) / 1000
-    if cpus * n_actors > available.cpus:
+        cpus = 1.0 if available.cpus >= size else int(1000 * available.cpus / size) / 1000
+    if cpus * size > available.cpus:
         raise ValueError(
-            f"{gang} {n_actors} × {cpus:g} = {cpus * n_actors:g} cores, there are "
+            f"{gang} {size} × {cpus:g} = {cpus * size:g} cores, there are "
             f"{available.cpus:g}: lower --cpus-per-actor"
         )
-    return GangResources(n_actors, "cuda" if use_gpus else "cpu", cpus, float(use_gpus))
+    return GangResources(size, devices, cpus, float(use_gpus))
 
 
 def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:
@@ -115,7 +131,7 @@ def _pin(n_cores: int, *, patience: float = 5.0) -> list[TextIO]:
 
     A lock is the kernel's, on a file per core: it goes with the process, however that ends.
     """
-    folder = Path(tempfile.gettempdir()) / f"parareal-cores-{getpass.getuser()}"
+    folder = Path(tempfile.gettempdir()) / f"parareal-cores-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     cores = sorted(os.sched_getaffinity(0))
     locks: dict[int, TextIO] = {}

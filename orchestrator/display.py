@@ -107,8 +107,9 @@ class Display(Callback):
 
     def _table(self) -> Table:
         table = Table(title=self._summary())
-        for column in ("trial", "N", "seed", "status", "epoch", "validation error"):
-            table.add_column(column)
+        table.add_column("trial", overflow="fold")
+        for column in ("N", "seed", "status", "epoch", "validation error"):
+            table.add_column(column, no_wrap=True)
         # A long sweep does not fit a terminal: what runs comes first, then what ended last.
         order = sorted(self._jobs, key=lambda i: _ORDER.get(self._status[i], 1))
         room = max(1, self._console.height - 8)

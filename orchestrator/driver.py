@@ -93,7 +93,7 @@ class DriverActor(Actor):
         """One optimizer step; False, and no step anywhere, if the loss is not finite."""
         leaves, corrections = self._forward(len(labels), with_grad=True)
         with self.clock("postprocess.forward"):
-            logits = self.postprocess(leaves[-1])
+            logits = self.postprocess(_branch(leaves[-1]))
             loss = F.cross_entropy(logits, labels)
             total.add(loss, logits, labels)
             proceed = bool(torch.isfinite(loss))
@@ -126,7 +126,7 @@ class DriverActor(Actor):
             leaves.append(leaf.requires_grad_(with_grad))
             if j < len(arriving):
                 with self.clock("coarse_network.forward"):
-                    corrections.append(self.coarse_network[j - 1](leaf))
+                    corrections.append(self.coarse_network[j - 1](_branch(leaf)))
         return leaves, corrections
 
     def _receive(self, j: int, batch: int) -> tuple[Tensor, Transfer]:
@@ -147,6 +147,11 @@ class DriverActor(Actor):
             total.add(F.cross_entropy(logits, labels), logits, labels)
         self.clock = clock
         return total
+
+
+def _branch(leaf: Tensor) -> Tensor:
+    """A copy for a component to read: autograd refuses those that overwrite a leaf in place."""
+    return leaf.clone() if leaf.requires_grad else leaf
 
 
 def _gradient(leaf: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayError
 from rich.console import Console
 
 from models.timing import ComponentTime, time_components
@@ -18,7 +19,7 @@ from orchestrator.display import Display
 from orchestrator.files import remove
 from orchestrator.plan import DataKey, data_key
 from orchestrator.store import Row, Store
-from orchestrator.trial import Job, record_untrained, run_trial
+from orchestrator.trial import Job, record_failure, record_untrained, run_trial
 
 
 def run_jobs(
@@ -76,7 +77,13 @@ def run_jobs(
         ),
     )
     try:
-        tuner.fit()
+        results = tuner.fit()
+        for result in (results[index] for index in range(len(results))):
+            if (
+                result.error is not None and result.config
+            ):  # what run_trial could not handle, such as a full disk
+                reason = str(result.error).strip().splitlines()[-1]
+                record_failure(by_id[result.config["trial_id"]], store, reason)
     finally:
         display.stop()
         remove(scratch)
@@ -88,19 +95,27 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
         console.print(f"timing the components of {job.config.trial_id}", highlight=False)
         resources = job.resources
 
-        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)
+        # A process of its own each time: what one has used, its allocator would keep from the next.
+        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_calls=1, max_retries=0)
         def measure(job: Job = job) -> list[Row]:
             device, _locks = take_device(job.resources)
             times = time_components(
                 job.tearing,
                 batch_size=job.config.batch_size,
                 device=device,
+                dtype=getattr(torch, job.config.precision),
                 repeats=options.timing_repeats,
             )
             return [_timing_row(job, device, measured) for measured in times]
 
         trial_id = job.config.trial_id
-        store.write("timings", trial_id, store.read("timings", trial_id) + ray.get(measure.remote()))
+        try:
+            rows = ray.get(measure.remote())
+        except RayError as error:  # such as too little memory: no reason to lose the rest
+            reason = str(error).strip().splitlines()[-1]
+            console.print(f"{trial_id}: not timed: {reason}", highlight=False, markup=False)
+            continue
+        store.write("timings", trial_id, store.read("timings", trial_id) + rows)
 
 
 def _timing_row(job: Job, device: torch.device, measured: ComponentTime) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -121,15 +121,21 @@ class Gang:
                 break
             try:
                 ray.get(done)
-            except RayActorError as error:
-                raise GangError(f"an actor died: {str(error).splitlines()[0]}") from error
             except RayTaskError as error:
                 if not isinstance(error.cause, TransportError):
                     raise
                 broken = error
+            except RayError as error:  # the process, its memory or its node is gone
+                raise GangError(f"an actor died: {_reason(error)}") from error
         if broken is not None:
             raise GangError(f"an actor lost a peer: {broken.cause}") from broken
         return ray.get(list(calls))
+
+
+def _reason(error: RayError) -> str:
+    """What Ray says, in one line: the cause stands last where an actor could not be made, else first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if "creation task" in lines[0] else lines[0]
 
 
 _GRACE = 1.0  # seconds between a broken link and the news of the actor whose death broke it

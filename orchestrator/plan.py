@@ -11,7 +11,7 @@ from models.registry import build_network
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import Options, Sweep, TrialConfig
 from orchestrator.datasets import ImageData, load_dataset
-from orchestrator.devices import Available, gang_resources
+from orchestrator.devices import Available, gang_resources, n_actors, settle_devices
 from orchestrator.store import Store
 from orchestrator.trial import Job
 
@@ -46,6 +46,8 @@ def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
         ValueError: anything that cannot work, with what to do about it.
     """
     configs = sweep.trials()
+    largest = max(n_actors(config.n_subnetworks, config.strategy) for config in configs)
+    devices = settle_devices(options.devices, n_actors=largest, available=available)
     data: dict[DataKey, ImageData] = {}
     jobs = []
     for config in configs:
@@ -65,7 +67,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
             )
         resources = gang_resources(
             config.n_subnetworks,
-            devices=options.devices,
+            devices=devices,
             cpus_per_actor=options.cpus_per_actor,
             available=available,
             strategy=config.strategy,
@@ -112,7 +114,14 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
     for job in jobs:
         config = job.config
         key = (
-            *(config.dataset, config.network, config.depth, config.width, config.batch_size),
+            *(
+                config.dataset,
+                config.network,
+                config.depth,
+                config.width,
+                config.batch_size,
+                config.precision,
+            ),
             *(job.tearing.sizes, config.n_coarse_units, config.preprocess),
         )
         if any(row["mode"] == "virtual" for row in store.read("timings", config.trial_id)):

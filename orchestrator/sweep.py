@@ -63,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit status: 0 all trials finished, 1 some did not, 2 refused,
     130 interrupted.
     """
-    asked = parse(arguments)
     console = Console()
     try:
+        asked = parse(arguments)
         available = local_devices()
         if asked.options.address is not None:
             from orchestrator import cluster
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             cluster.connect(asked.options.address)
             available = cluster.devices()
         plan = make_plan(asked.sweep, asked.options, available)
-        folder = Path(asked.options.store or Path("results", asked.preset))
+        folder = Path(asked.options.store or Path("results", asked.preset)).expanduser()
         if asked.options.dry_run:
             console.print(plan_table(plan, Store(folder) if folder.exists() else None))
             return 0
@@ -108,6 +108,7 @@ def run(
     # Ray takes seconds to import and to start.
     from orchestrator import cluster, execution
 
+    console.print("starting Ray" if options.address is None else f"on {options.address}")
     try:
         cluster.connect(options.address)
         # A polite kill is an interruption too; only now, because Ray sets a handler of its own.

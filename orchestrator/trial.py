@@ -102,6 +102,11 @@ def record_untrained(job: Job, store: Store) -> None:
     _Record(job, store).close("finished")
 
 
+def record_failure(job: Job, store: Store, reason: str) -> None:
+    """Store why a trial ended that could not say so itself."""
+    _Record(job, store).close("failed", reason)
+
+
 class _Record:
     """What the store holds of one trial, kept up to date as it runs."""
 

@@ -13,13 +13,15 @@ from orchestrator.devices import (
     _pin,
     gang_resources,
     local_devices,
+    settle_devices,
     take_device,
 )
 
 CORES = os.sched_getaffinity(0)
 
 
-def resources(n=3, *, devices="auto", cpus_per_actor=None, cpus=8, gpus=0, **options):
+def resources(n=3, *, devices=None, cpus_per_actor=None, cpus=8, gpus=0, **options):
+    devices = devices or ("cuda" if gpus else "cpu")
     return gang_resources(
         n, devices=devices, cpus_per_actor=cpus_per_actor, available=Available(cpus, gpus), **options
     )
@@ -44,7 +46,14 @@ def test_actors_that_do_not_fit_a_core_each_share_all_cores(n, cpus):
     assert gang.threads == 1
 
 
-def test_a_gpu_each_where_there_are_any():
+@pytest.mark.parametrize(("gpus", "expected"), [(0, "cpu"), (1, "cpu"), (6, "cpu"), (7, "cuda"), (8, "cuda")])
+def test_auto_means_gpus_where_the_largest_gang_has_them(gpus, expected):
+    assert settle_devices("auto", n_actors=7, available=Available(8, gpus)) == expected
+    assert settle_devices("cuda", n_actors=7, available=Available(8, gpus)) == "cuda"
+    assert settle_devices("cpu", n_actors=7, available=Available(8, gpus)) == "cpu"
+
+
+def test_a_gpu_each():
     assert resources(3, gpus=4) == GangResources(4, "cuda", 1.0, 1.0)
     assert resources(3, gpus=4, devices="cpu") == GangResources(4, "cpu", 1.0, 0.0)
 

@@ -139,7 +139,7 @@ def refused(capsys, arguments):
         (["--depth", "30"], "depth 30 is not 9n + 2"),
         (["--dataset", "digit"], "did you mean digits?"),
         (["--network", "[bold]"], "unknown network '[bold]'"),  # no markup of the terminal's
-        (["--cpus-per-actor", "1000"], "1 subnetworks and their driver need 2 × 1000 = 2000 cores"),
+        (["--cpus-per-actor", "1000"], "1 subnetwork and the driver need 2 × 1000 = 2000 cores"),
         (["--width", "-1"], "--width -1: give at least 1, or None"),
     ],
 )

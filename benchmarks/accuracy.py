@@ -1,4 +1,4 @@
-"""How accurate torn networks are: the sweeps behind docs/accuracy.md and docs/cifar.md.
+"""How accurate torn networks are, with seeds.
 
     python -m benchmarks.accuracy digits          N = 1, 2, 3, 6, 9 on digits, 8 seeds each
     python -m benchmarks.accuracy preprocess      C^j and N_c at N = 6 on a deeper network, 5 seeds each
@@ -19,7 +19,7 @@ STUDIES = {
         *("--preprocess", "strided", "patch", "--n-coarse-units", "1", "2", "4"),
     ],
     "cifar": [
-        *("--depth", "29", "--width", "16", "--n-subnetworks", "1", "3", "--seed", "0", "1", "2"),
+        *("--depth", "29", "--n-subnetworks", "1", "3", "--seed", "0", "1", "2"),
         *("--train-subset", "4000", "--validation-subset", "1000"),
     ],
 }

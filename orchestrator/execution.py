@@ -79,9 +79,8 @@ def run_jobs(
     try:
         results = tuner.fit()
         for result in (results[index] for index in range(len(results))):
-            if (
-                result.error is not None and result.config
-            ):  # what run_trial could not handle, such as a full disk
+            # What run_trial could not handle, such as a full disk.
+            if result.error is not None and result.config:
                 reason = str(result.error).strip().splitlines()[-1]
                 record_failure(by_id[result.config["trial_id"]], store, reason)
     finally:

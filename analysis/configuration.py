@@ -17,7 +17,7 @@ BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *
 EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
 """Config values that every table and figure names."""
 
-TEARING = ("partition", "partition_sizes", "preprocess", "n_coarse_units", "strategy")
+TEARING = ("partition", "partition_sizes", "preprocess", "coarse", "n_coarse_units", "strategy")
 """Config values without effect at N = 1: the network there is the original one, f."""
 
 FOLLOWS_N = ("partition_sizes", "n_coarse_units")

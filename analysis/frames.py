@@ -29,6 +29,7 @@ SCHEMAS = {
             "partition": pa.string(),
             "partition_sizes": pa.string(),
             "preprocess": pa.string(),
+            "coarse": pa.string(),
             "n_coarse_units": pa.int64(),
             "strategy": pa.string(),
             "seed": pa.int64(),

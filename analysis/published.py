@@ -59,6 +59,7 @@ def is_paper_network(configurations: pd.DataFrame) -> pd.Series:
         "width": 16,
         "partition": "uniform",
         "preprocess": "strided",
+        "coarse": "units",
         "n_coarse_units": n_coarse_units,
     }
     same = (configurations["network"] == "resnet") & (configurations["depth"] == 1001)

@@ -42,8 +42,12 @@ def main() -> None:
             **{"trial_id": trial_id, "status": "finished", "error": "", "epochs": 0, "seed": 0},
             **{"network": "resnet", "depth": asked.depth, "width": 16, "dataset": "synthetic"},
             **{"n_subnetworks": n, "partition": "uniform", "preprocess": "strided", "strategy": "serial"},
-            **{"n_coarse_units": tearing.n_coarse_units, "batch_size": asked.batch_size},
-            **{"parameters": tearing.n_parameters, "torch": torch.__version__},
+            **{"coarse": "units", "n_coarse_units": tearing.n_coarse_units},
+            **{
+                "batch_size": asked.batch_size,
+                "parameters": tearing.n_parameters,
+                "torch": torch.__version__,
+            },
         }
         for kind, frame in {"trials": pd.DataFrame([trial]), "timings": timings}.items():
             (asked.store / kind).mkdir(parents=True, exist_ok=True)

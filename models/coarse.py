@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from models.feedforward import CoarseFactory, Shape
 from models.initialisation import ModuleFactory, as_factory
+from models.preprocess import strided
 from models.residual_unit import ResidualUnit
 from models.strides import stride_between
 
@@ -104,3 +105,25 @@ def _repeat(
         )
     build = as_factory(unit)
     return nn.Sequential(*(build() for _ in range(n_units)))
+
+
+def shortcut(input_shape: Shape, output_shape: Shape, n_units: int) -> nn.Module:
+    """F^j = what the shortcuts of g^{j+1} do on their own: affine, and free where the shape is kept.
+
+    A residual unit is its shortcut plus a small change, and so is their composition; the identity
+    is therefore a coarse propagator of its own right (the coarsest step that Euler's method can take).
+    Where the shape changes, a strided 1×1 convolution or a linear map, as for C^j.
+
+    Args:
+        input_shape: shape that g^{j+1} reads.
+        output_shape: shape that it returns.
+        n_units: N_c; a shortcut has no units, whatever this says.
+
+    Raises:
+        ValueError: no stride or linear map leads from one shape to the other.
+    """
+    return nn.Identity() if input_shape == output_shape else strided(input_shape, output_shape)
+
+
+COARSE_NETWORKS: dict[str, CoarseFactory] = {"units": coarse_from_shapes, "shortcut": shortcut}
+"""By name; for ``"units"`` a network's own ``coarse`` stands in."""

@@ -54,7 +54,7 @@ def tear(
     partition: str | Sequence[int] = "uniform",
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "strided",
-    coarse: CoarseFactory | None = None,
+    coarse: str | CoarseFactory = "units",
     seed: int = 0,
 ) -> PararealNetwork:
     """Tear ``network`` into ``n_subnetworks`` and build the parareal network in this process.

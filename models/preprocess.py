@@ -43,6 +43,28 @@ def patch(input_shape: Shape, output_shape: Shape) -> nn.Module:
     return nn.Conv2d(input_shape[0], output_shape[0], stride, stride=stride, bias=False)
 
 
+def stem(input_shape: Shape, output_shape: Shape) -> nn.Module:
+    """A 3×3 convolution at full resolution, BN, ReLU, then :func:`patch`.
+
+    Like the network's own C it sees edges before the image shrinks, which no linear map of single
+    patches can. Its first convolution has a quarter of g^j's channels, halved with every halving of the
+    image: 16 for a ResNet of the usual width, as C has. Where g^j reads no image, C^j is as in
+    :func:`linear`.
+
+    Raises:
+        ValueError: as :func:`patch`.
+    """
+    if len(output_shape) != 3:
+        return linear(input_shape, output_shape)
+    channels = max(1, output_shape[0] // (4 * _stride(input_shape, output_shape)))
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        patch((channels, *input_shape[1:]), output_shape),
+    )
+
+
 def linear(input_shape: Shape, output_shape: Shape) -> nn.Module:
     """C^j where g^j reads features (features,) or tokens (tokens, width).
 
@@ -105,5 +127,5 @@ def _no_way(input_shape: Shape, output_shape: Shape) -> ValueError:
     )
 
 
-PREPROCESSES: dict[str, PreprocessFactory] = {"strided": strided, "patch": patch}
+PREPROCESSES: dict[str, PreprocessFactory] = {"strided": strided, "patch": patch, "stem": stem}
 """By name; they differ where g^j reads an image."""

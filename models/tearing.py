@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from models.coarse import coarse_from_shapes
+from models.coarse import COARSE_NETWORKS
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
 from models.partition import PARTITIONS, check
@@ -129,7 +129,7 @@ def plan_tearing(
     partition: str | Sequence[int] = "uniform",
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "strided",
-    coarse: CoarseFactory | None = None,
+    coarse: str | CoarseFactory = "units",
     seed: int = 0,
 ) -> Tearing:
     """Decide where to cut ``network`` and what to put at the cuts; nothing is allocated yet.
@@ -141,7 +141,8 @@ def plan_tearing(
         n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
         preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1. For
             ``"strided"``, the default, a network's own ``interface_preprocess`` stands in.
-        coarse: factory of F^j; if None the network's own, or one made from the shapes.
+        coarse: name in :data:`models.coarse.COARSE_NETWORKS`, or a factory of F^j. For ``"units"``, the
+            default, a network's own ``coarse`` stands in.
         seed: seed of the initial weights.
 
     Raises:
@@ -159,9 +160,15 @@ def plan_tearing(
         preprocess = _look_up("preprocess", preprocess, PREPROCESSES)
     if n_coarse_units is None:
         n_coarse_units = paper_n_coarse_units(n_subnetworks)
-    if n_coarse_units < 1:
-        raise ValueError(f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit")
-    coarse = coarse or network.coarse or coarse_from_shapes
+    if n_coarse_units < 1 and coarse != "shortcut":
+        raise ValueError(
+            f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit, "
+            "or none with the coarse network 'shortcut'"
+        )
+    if coarse == "units" and network.coarse is not None:
+        coarse = network.coarse
+    elif isinstance(coarse, str):
+        coarse = _look_up("coarse network", coarse, COARSE_NETWORKS)
     return Tearing(network, sizes, n_coarse_units, preprocess, coarse, seed)
 
 

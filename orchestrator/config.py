@@ -36,6 +36,7 @@ class TrialConfig:
     n_subnetworks: int
     partition: str
     preprocess: str
+    coarse: str
     n_coarse_units: int
     strategy: Strategy
     seed: int
@@ -53,7 +54,7 @@ class TrialConfig:
         for name in ("learning_rate", "momentum", "weight_decay"):
             # 0 and 0.0 are equal: they give the same trial_id.
             object.__setattr__(self, name, float(getattr(self, name)))
-        for name in ("n_subnetworks", "n_coarse_units", "batch_size"):
+        for name in ("n_subnetworks", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give at least 1")
         for name in ("depth", "width", "train_subset", "validation_subset"):
@@ -108,7 +109,11 @@ class Sweep:
     partition: tuple[str, ...] = ("uniform",)
     """How units are shared out; uniform is the paper's: ⌈units / N⌉ each, the last takes the rest."""
     preprocess: tuple[str, ...] = ("strided",)
-    """C^j for j > 1: strided (the paper's 1×1 convolution) or patch (s×s, reads every pixel)."""
+    """C^j for j > 1: strided (the paper's 1×1 convolution), patch (s×s, reads every pixel) or stem
+    (a 3×3 convolution and ReLU before the patch: most accurate)."""
+    coarse: tuple[str, ...] = ("units",)
+    """F^j: units (the paper's: N_c residual units) or shortcut (the identity, or a strided 1×1
+    convolution where the shape changes: no units, next to no time)."""
     n_coarse_units: tuple[int | None, ...] = (None,)
     """Units N_c in each part F^j of the coarse network. None: the paper's ⌈12 / N⌉."""
 
@@ -158,12 +163,14 @@ class Sweep:
         for values in itertools.product(*(getattr(self, name) for name in names)):
             combination = dict(zip(names, values, strict=True)) | {"milestones": tuple(self.milestones)}
             n = cast(int, combination["n_subnetworks"])
-            if combination["n_coarse_units"] is None and n >= 1:
-                combination["n_coarse_units"] = paper_n_coarse_units(n)
             if n == 1:
                 # The serial network has no C^2, no F^1 and no cuts: one trial, whatever these say.
-                combination |= {"partition": "uniform", "preprocess": "strided"}
+                combination |= {"partition": "uniform", "preprocess": "strided", "coarse": "units"}
                 combination["n_coarse_units"] = paper_n_coarse_units(1)
+            elif combination["coarse"] == "shortcut":
+                combination["n_coarse_units"] = 0
+            elif combination["n_coarse_units"] is None and n > 1:
+                combination["n_coarse_units"] = paper_n_coarse_units(n)
             yield combination
 
 

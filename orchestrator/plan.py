@@ -92,6 +92,7 @@ def tear_as_asked(config: TrialConfig, images: ImageData) -> Tearing:
         partition=config.partition,
         n_coarse_units=config.n_coarse_units,
         preprocess=config.preprocess,
+        coarse=config.coarse,
         seed=config.seed,
     )
     # Counting builds every C^j and F^j once: a pair of shapes that nothing joins shows here.
@@ -122,7 +123,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
                 config.batch_size,
                 config.precision,
             ),
-            *(job.tearing.sizes, config.n_coarse_units, config.preprocess),
+            *(job.tearing.sizes, config.coarse, config.n_coarse_units, config.preprocess),
         )
         if any(row["mode"] == "virtual" for row in store.read("timings", config.trial_id)):
             timed.add(key)

@@ -43,6 +43,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "partition": "string",
             "partition_sizes": "string",
             "preprocess": "string",
+            "coarse": "string",
             "n_coarse_units": "int64",
             "strategy": "string",
             "seed": "int64",

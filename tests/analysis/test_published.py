@@ -32,6 +32,7 @@ PAPER = {
     "strategy": "parareal",
     "partition": "uniform",
     "preprocess": "strided",
+    "coarse": "units",
     "n_coarse_units": 2,
 }
 
@@ -46,6 +47,7 @@ PAPER = {
         ({"network": "my.nets:resnet"}, False),
         ({"width": 8}, False),
         ({"preprocess": "patch"}, False),
+        ({"coarse": "shortcut"}, False),
         ({"partition": "staggered"}, False),
         ({"n_coarse_units": 1}, False),
         ({"n_subnetworks": 12}, False),

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.coarse import DenseUnit, coarse_from_shapes, repeat
+from models.coarse import DenseUnit, coarse_from_shapes, repeat, shortcut
 from models.feedforward import FeedForward
 from models.residual_unit import ResidualUnit
+from models.resnet import resnet
 from models.tearing import plan_tearing
 
 
@@ -105,3 +106,28 @@ def test_who_decides_what_f_is() -> None:
     ]
     types = [type(tearing.build_coarse(1)[0]) for tearing in builds]
     assert types == [DenseUnit, nn.Tanh, nn.Sigmoid]
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8), (9,), (5, 7)])
+def test_a_shortcut_that_keeps_the_shape_is_the_identity(shape: tuple[int, ...]) -> None:
+    x = torch.randn(2, *shape)
+    assert torch.equal(shortcut(shape, shape, 3)(x), x)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((4, 8, 8), (8, 4, 4)), ((4, 8, 8), (6,)), ((7,), (3,)), ((5, 7), (5, 2))]
+)
+def test_a_shortcut_is_affine(before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    module = shortcut(before, after, 3)
+    x, y = torch.randn(2, 2, *before)
+    assert module(x).shape == (2, *after)
+    # Affine, because a map of features may have a bias, which cancels here.
+    torch.testing.assert_close(module(x + y) - module(y), module(x) - module(torch.zeros_like(x)))
+
+
+def test_a_shortcut_asked_for_by_name_stands_in_for_the_networks_own_units() -> None:
+    tearing = plan_tearing(resnet(29, width=4), 3, coarse="shortcut", n_coarse_units=0)
+    assert [sum(p.numel() for p in tearing.build_coarse(j).parameters()) for j in (1, 2)] == [
+        4 * 4 * 4 * 8,
+        4 * 8 * 4 * 16,
+    ]

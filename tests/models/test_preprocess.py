@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from models.feedforward import FeedForward
-from models.preprocess import PREPROCESSES, PatchEmbedding, patch, strided
+from models.preprocess import PREPROCESSES, PatchEmbedding, patch, stem, strided
 from models.tearing import plan_tearing
 
 
@@ -17,14 +17,23 @@ from models.tearing import plan_tearing
     out_size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     stride=st.integers(1, 4),
 )
-@pytest.mark.parametrize("factory", [strided, patch])
+@pytest.mark.parametrize("factory", PREPROCESSES.values())
 def test_the_output_shape_is_the_one_asked_for(
     factory: object, channels: int, out_channels: int, out_size: tuple[int, int], stride: int
 ) -> None:
     height, width = (stride * size for size in out_size)
     module = factory((channels, height, width), (out_channels, *out_size))
     assert module(torch.zeros(2, channels, height, width)).shape == (2, out_channels, *out_size)
-    assert sum(p.numel() for p in module.parameters()) == module.weight.numel()
+
+
+@pytest.mark.parametrize(("stride", "out_channels"), [(1, 64), (2, 128), (4, 256)])
+def test_parameters_of_each_kind(stride: int, out_channels: int) -> None:
+    # By hand for a ResNet of width 16 on colour images; the stem has 3·16·9 weights and 2·16 of its BN.
+    expected = {"strided": 3, "patch": 3 * stride**2, "stem": 16 * stride**2}
+    for name, factory in PREPROCESSES.items():
+        module = factory((3, 32, 32), (out_channels, 32 // stride, 32 // stride))
+        extra = 3 * 16 * 9 + 2 * 16 if name == "stem" else 0
+        assert sum(p.numel() for p in module.parameters()) == expected[name] * out_channels + extra
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), halvings=st.integers(0, 4))
@@ -51,13 +60,24 @@ def test_strided_reads_one_pixel_of_s_squared_and_patch_reads_all() -> None:
     assert pixels_read(patch((1, 8, 8), (16, 2, 2)), 8).all()
 
 
-def test_at_full_resolution_both_are_a_1x1_convolution() -> None:
-    for factory in PREPROCESSES.values():
+def test_a_stem_sees_across_the_borders_of_patches() -> None:
+    image = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    module = stem((1, 8, 8), (64, 2, 2))
+    nn.init.constant_(module[0].weight, 1.0)
+    nn.init.constant_(module[3].weight, 1.0)
+    module.eval()(image.add(1.0))[0, :, 0, 0].sum().backward()
+    assert image.grad is not None
+    assert image.grad[0, 0, :5, :5].all()
+    assert not image.grad[0, 0, 5:].any()
+
+
+def test_at_full_resolution_strided_and_patch_are_a_1x1_convolution() -> None:
+    for factory in (strided, patch):
         module = factory((3, 8, 8), (16, 8, 8))
         assert (module.kernel_size, module.stride, module.bias) == ((1, 1), (1, 1), None)
 
 
-@pytest.mark.parametrize("factory", [strided, patch])
+@pytest.mark.parametrize("factory", PREPROCESSES.values())
 @pytest.mark.parametrize(
     ("input_shape", "output_shape"),
     [
@@ -81,7 +101,7 @@ def test_patches_that_do_not_tile_the_image_are_refused() -> None:
     assert strided((1, 7, 7), (4, 4, 4))(torch.zeros(1, 1, 7, 7)).shape == (1, 4, 4, 4)
 
 
-@pytest.mark.parametrize("factory", [strided, patch])
+@pytest.mark.parametrize("factory", PREPROCESSES.values())
 @pytest.mark.parametrize(
     ("input_shape", "output_shape"),
     [

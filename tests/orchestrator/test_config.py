@@ -26,6 +26,7 @@ OTHER = {
     "n_subnetworks": 2,
     "partition": "balanced",
     "preprocess": "patch",
+    "coarse": "shortcut",
     "n_coarse_units": 7,
     "strategy": "serial",
     "seed": 1,
@@ -58,8 +59,9 @@ def test_a_repeated_value_is_no_second_trial():
 
 def test_the_serial_network_is_one_trial_whatever_the_cuts_are_like():
     cuts = {"partition": ("uniform", "balanced"), "preprocess": ("patch", "strided")}
-    trials = Sweep(n_subnetworks=(1, 3), seed=(0,), n_coarse_units=(None, 2, 3), **cuts).trials()
-    assert Counter(t.n_subnetworks for t in trials) == {1: 1, 3: 12}
+    coarse = {"coarse": ("shortcut", "units"), "n_coarse_units": (None, 2, 3)}
+    trials = Sweep(n_subnetworks=(1, 3), seed=(0,), **coarse, **cuts).trials()
+    assert Counter(t.n_subnetworks for t in trials) == {1: 1, 3: 16}
     (plain,) = Sweep(n_subnetworks=(1,), seed=(0,)).trials()
     assert plain in trials
 
@@ -70,6 +72,11 @@ def test_coarse_units_are_the_papers_unless_given():
     given = Sweep(n_subnetworks=(3,), seed=(0,), n_coarse_units=(None, 4, 5)).trials()
     assert [t.n_coarse_units for t in given] == [4, 5]
     assert given[0].trial_id == BASE.trial_id
+
+
+def test_a_shortcut_has_no_coarse_units_whatever_is_given():
+    trials = Sweep(seed=(0,), n_subnetworks=(3,), coarse=("shortcut",), n_coarse_units=(None, 4, 5))
+    assert [t.n_coarse_units for t in trials.trials()] == [0]
 
 
 def test_trial_ids_are_the_same_in_every_process():
@@ -123,7 +130,7 @@ def test_network_options_are_those_that_were_given():
     ("option", "value"),
     [
         *(("n_subnetworks", n) for n in (0, -3)),
-        *((name, 0) for name in ("n_coarse_units", "batch_size", "depth", "width")),
+        *((name, 0) for name in ("batch_size", "depth", "width")),
         *((name, 0) for name in ("train_subset", "validation_subset", "learning_rate")),
         *((name, -1) for name in ("width", "epochs", "learning_rate", "momentum", "weight_decay", "seed")),
         ("momentum", 1),

@@ -1,0 +1,230 @@
+"""The paper's sum, the critical path and the simulator: hand-made cases, and what must hold for any costs."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis import published
+from analysis.tables import _virtual_times
+from models.step_time import DRIVER, Cost, Span, StepCosts, critical_path, paper_sum, simulate
+
+seconds = st.integers(0, 100).map(lambda k: k / 7)  # sevenths, so that sums are rounded
+a_cost = st.builds(Cost, seconds, seconds)
+
+
+def some(cost: st.SearchStrategy, n: int) -> st.SearchStrategy:
+    return st.lists(cost, min_size=n, max_size=n).map(tuple)
+
+
+@st.composite
+def step_costs(draw: st.DrawFn, max_n: int = 5) -> StepCosts:
+    n = draw(st.integers(1, max_n))
+    return StepCosts(
+        preprocess=draw(some(a_cost, n)),
+        subnetworks=draw(some(a_cost, n)),
+        coarse_network=draw(some(a_cost, n - 1)),
+        postprocess=draw(a_cost),
+        interface_bytes=draw(some(st.integers(0, 10**6), n)),
+        optimizers=draw(some(seconds, n + 1)),
+    )
+
+
+def of_units(sizes: list[int], *, unit: Cost, coarse: Cost) -> StepCosts:
+    """Equal units, everything but them and the coarse network free."""
+    n, free = len(sizes), Cost(0, 0)
+    subnetworks = tuple(Cost(size * unit.forward, size * unit.backward) for size in sizes)
+    return StepCosts((free,) * n, subnetworks, (coarse,) * (n - 1), free)
+
+
+def duration(spans: list[Span]) -> float:
+    return spans[-1].end
+
+
+def work(costs: StepCosts) -> float:
+    driver = sum(f.total for f in costs.coarse_network) + costs.postprocess.total + costs.driver_optimizer
+    return driver + sum(costs.forward(j) + costs.backward(j) for j in range(1, costs.n_subnetworks + 1))
+
+
+def period(costs: StepCosts) -> float:
+    """Seconds a step when many follow each other: the slowest circle through driver and one actor."""
+    h = costs.postprocess.total
+    circles = [h + sum(f.total for f in costs.coarse_network) + costs.driver_optimizer]
+    for j in range(1, costs.n_subnetworks + 1):
+        coarse = sum(f.total for f in costs.coarse_network[j - 1 :])
+        circles.append(costs.forward(j) + coarse + h + costs.backward(j))
+    return max(circles)
+
+
+def longest_chain(costs: StepCosts) -> float:
+    """The critical path by its definition: into the chain of F at any j, out of it at any other."""
+    n, coarse = costs.n_subnetworks, costs.coarse_network
+    there = [costs.forward(j) + sum(f.forward for f in coarse[j - 1 :]) for j in range(1, n + 1)]
+    back = [costs.backward(j) + sum(f.backward for f in coarse[j - 1 :]) for j in range(1, n + 1)]
+    back.append(sum(f.backward for f in coarse) + costs.driver_optimizer)
+    return max(there) + costs.postprocess.total + max(back)
+
+
+def test_three_subnetworks_by_hand() -> None:
+    costs = StepCosts(
+        preprocess=(Cost(1, 2), Cost(3, 4), Cost(5, 6)),
+        subnetworks=(Cost(10, 20), Cost(30, 5), Cost(12, 24)),
+        coarse_network=(Cost(7, 14), Cost(8, 9)),
+        postprocess=Cost(0.5, 0.25),
+    )
+    assert [costs.forward(j) for j in (1, 2, 3)] == [14, 38, 17]
+    assert [costs.backward(j) for j in (1, 2, 3)] == [26, 15, 30]
+    assert paper_sum(costs) == 11 + 36 + (21 + 17) + 0.75
+    # r_2 comes last: 38, F^2. Back through h, F^2 and F^1 to subnetwork 1.
+    assert critical_path(costs) == 38 + 8 + 0.75 + 9 + 14 + 26
+    activities = [(span.actor, span.activity) for span in simulate(costs) if span.actor == DRIVER]
+    assert activities == [
+        (DRIVER, "coarse_network.forward"),
+        (DRIVER, "coarse_network.forward"),
+        (DRIVER, "postprocess.forward"),
+        (DRIVER, "postprocess.backward"),
+        (DRIVER, "coarse_network.backward"),
+        (DRIVER, "coarse_network.backward"),
+        (DRIVER, "driver.optimizer"),
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_equal_units(n: int) -> None:
+    costs = of_units([4] * n, unit=Cost(1, 2), coarse=Cost(1, 2))
+    assert critical_path(costs) == paper_sum(costs) == 12 + 3 * (n - 1)
+
+
+def test_growing_subnetworks_hide_the_coarse_network() -> None:
+    even = of_units([19] * 17 + [10], unit=Cost(1 / 3, 2 / 3), coarse=Cost(1 / 3, 2 / 3))
+    growing = of_units(list(range(10, 28)), unit=Cost(1 / 3, 2 / 3), coarse=Cost(1 / 3, 2 / 3))
+    assert critical_path(even) == pytest.approx(19 + 17)
+    assert critical_path(growing) == pytest.approx(27)  # for 333 units: 18 subnetworks of 18.5 on average
+    assert paper_sum(growing) == pytest.approx(27 + 17)
+
+
+def test_the_papers_sum_is_the_total_of_table_2() -> None:
+    for row in published.published_table2().fillna(0).itertuples():
+        n = row.n_subnetworks
+        costs = StepCosts(
+            preprocess=(Cost(0, row.preprocessing),) * n,
+            subnetworks=(Cost(row.parallel_subnetworks, 0),) * n,
+            coarse_network=(Cost(0, row.coarse_network / max(n - 1, 1)),) * (n - 1),
+            postprocess=Cost(row.postprocessing, 0),
+        )
+        assert paper_sum(costs) == pytest.approx(row.total, abs=2e-4)  # published to four digits
+
+
+def test_the_papers_sum_is_the_total_of_our_table_2() -> None:
+    costs = StepCosts(
+        preprocess=(Cost(1, 2), Cost(4, 3), Cost(2, 2)),
+        subnetworks=(Cost(10, 25), Cost(12, 22), Cost(8, 28)),
+        coarse_network=(Cost(3, 5), Cost(2, 7)),
+        postprocess=Cost(0.5, 0.25),
+    )
+    components = {
+        "preprocess": costs.preprocess,
+        "subnetwork": costs.subnetworks,
+        "coarse_network": costs.coarse_network,
+        "postprocess": (costs.postprocess,),
+    }
+    timings = pd.DataFrame(
+        [
+            {"component": name, "subnetwork": j, "direction": direction, "seconds": getattr(cost, direction)}
+            for name, column in components.items()
+            for j, cost in enumerate(column, start=1)
+            for direction in ("forward", "backward")
+        ]
+    )
+    timings[["configuration", "trial_id", "device", "batch_size", "repeat"]] = "a", "a", "cpu", 2, 0
+    assert _virtual_times(timings)["total"].item() == paper_sum(costs) == 7 + 36 + 17 + 0.75
+
+
+@given(step_costs())
+def test_the_recursion_finds_the_longest_chain(costs: StepCosts) -> None:
+    assert critical_path(costs) == pytest.approx(longest_chain(costs), rel=1e-12)
+
+
+@given(step_costs())
+def test_without_limits_the_simulator_takes_the_critical_path(costs: StepCosts) -> None:
+    assert duration(simulate(costs)) == pytest.approx(critical_path(costs), rel=1e-12)
+
+
+@given(step_costs(), st.integers(1, 8))
+def test_cores_bound_the_time_from_both_sides(costs: StepCosts, n_cores: int) -> None:
+    time = duration(simulate(costs, n_cores=n_cores))
+    total = work(costs)
+    assert time >= max(total / n_cores, critical_path(costs)) * (1 - 1e-9)
+    assert time <= total * (1 + 1e-9)  # somebody is always at work
+
+
+@given(step_costs())
+def test_one_core_does_all_the_work_and_a_core_each_is_as_good_as_more(costs: StepCosts) -> None:
+    assert duration(simulate(costs, n_cores=1)) == pytest.approx(work(costs), rel=1e-9)
+    assert duration(simulate(costs, n_cores=costs.n_subnetworks + 1)) == duration(simulate(costs))
+
+
+def test_two_equal_processes_on_one_core_run_at_half_speed() -> None:
+    costs = StepCosts((Cost(0, 0),) * 2, (Cost(1, 1), Cost(3, 1)), (Cost(0, 0),), Cost(0, 0))
+    ends = {span.actor: span.end for span in simulate(costs, n_cores=1) if span.activity.endswith("forward")}
+    assert (ends[1], ends[2]) == pytest.approx((2, 4))
+
+
+@given(step_costs(), st.floats(0, 1), st.floats(1e5, 1e9))
+def test_transfers_lengthen_the_chains_they_are_part_of(
+    costs: StepCosts, latency: float, bandwidth: float
+) -> None:
+    time = duration(simulate(costs, bandwidth=bandwidth, latency=latency))
+    transfers = [latency + size / bandwidth for size in costs.interface_bytes]
+    assert time >= critical_path(costs) * (1 - 1e-12)
+    assert time <= critical_path(costs) + 2 * max(transfers) + 1e-9
+    if costs.n_subnetworks == 1 and costs.driver_optimizer == 0:
+        assert time == pytest.approx(critical_path(costs) + 2 * transfers[0])
+
+
+@given(step_costs(), st.data())
+def test_no_cost_grows_without_the_time_growing_or_staying(costs: StepCosts, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(["preprocess", "subnetworks", "coarse_network"]))
+    entries = list(getattr(costs, name))
+    if entries:
+        index = data.draw(st.integers(0, len(entries) - 1))
+        entries[index] += data.draw(a_cost)
+        dearer = replace(costs, **{name: tuple(entries)})
+        assert paper_sum(dearer) >= paper_sum(costs)
+        assert critical_path(dearer) >= critical_path(costs)
+        assert duration(simulate(dearer)) >= duration(simulate(costs)) * (1 - 1e-12)
+
+
+@given(step_costs(), st.integers(1, 5))
+def test_steps_overlap_as_far_as_the_slowest_circle_lets_them(costs: StepCosts, n_steps: int) -> None:
+    time = duration(simulate(costs, n_steps=n_steps))
+    assert time >= n_steps * period(costs) * (1 - 1e-12)
+    assert time <= (critical_path(costs) + (n_steps - 1) * period(costs)) * (1 + 1e-12)
+
+
+@given(step_costs(), st.integers(1, 4))
+def test_an_actor_does_one_thing_at_a_time(costs: StepCosts, n_cores: int) -> None:
+    spans = simulate(costs, n_cores=n_cores, n_steps=2)
+    for actor in range(costs.n_subnetworks + 1):
+        own = [span for span in spans if span.actor == actor]
+        assert all(before.end <= after.start for before, after in pairwise(own))
+        assert all(span.start <= span.end for span in own)
+        assert {span.step for span in own} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"preprocess": (Cost(1, 1),)}, "2 subnetworks take 2 costs of preprocess, not 1"),
+        ({"coarse_network": ()}, "2 subnetworks take 1 costs of coarse_network, not 0"),
+        ({"interface_bytes": (1,)}, "take 2 costs of interface_bytes, not 1"),
+        ({"optimizers": (1.0, 1.0)}, "take 3 costs of optimizers, not 2"),
+    ],
+)
+def test_costs_that_do_not_fit_together_are_refused(changed: dict[str, tuple], message: str) -> None:
+    costs = of_units([1, 1], unit=Cost(1, 1), coarse=Cost(1, 1))
+    with pytest.raises(ValueError, match=message):
+        replace(costs, **changed)

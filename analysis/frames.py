@@ -51,6 +51,8 @@ SCHEMAS = {
             "validation_error": pa.float64(),
             "seconds": pa.float64(),
             "samples_per_second": pa.float64(),
+            "step_seconds": pa.float64(),
+            "bytes_sent": pa.int64(),
             "peak_memory_bytes": pa.int64(),
         }
     ),

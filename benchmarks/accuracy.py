@@ -1,31 +1,84 @@
 """How accurate torn networks are, with seeds.
 
     python -m benchmarks.accuracy digits          N = 1, 2, 3, 6, 9 on digits, 8 seeds each
-    python -m benchmarks.accuracy preprocess      C^j and N_c at N = 6 on a deeper network, 5 seeds each
+    python -m benchmarks.accuracy interfaces      the forms of C^j and F^j at N = 6, 5 seeds each
+    python -m benchmarks.accuracy deep            C^j at N = 6 on a network of 110 layers, 5 seeds each
+    python -m benchmarks.accuracy fast            what shortens a step, at N = 6 on digits, 8 seeds each
     python -m benchmarks.accuracy cifar DATASET   N = 1, 3 on colour images, e.g. parquet:DIR of CIFAR-10
 
-Each is an ordinary sweep (results/accuracy-NAME), which goes on where it stopped, with one actor per
-trial: the same networks as in parallel, and as many trials at a time as there are cores.
+Each is one or two ordinary sweeps into results/accuracy-NAME, which go on where they stopped, with one
+actor per trial: the same networks as in parallel, and as many trials at a time as there are cores.
+It ends with the mean error of each setting, its standard deviation, and its difference to N = 1.
 """
 
 import sys
+from pathlib import Path
 
+from scipy import stats
+
+from analysis import load
+from analysis.configuration import TEARING
 from orchestrator.sweep import main
 
+FIVE_SEEDS, EIGHT_SEEDS = ([*("--seed", *map(str, range(n)))] for n in (5, 8))
+
 STUDIES = {
-    "digits": [*("--n-subnetworks", "1", "2", "3", "6", "9"), *("--seed", *map(str, range(8)))],
-    "preprocess": [
-        *("--depth", "110", "--n-subnetworks", "1", "6", "--seed", *map(str, range(5))),
-        *("--preprocess", "strided", "patch", "--n-coarse-units", "1", "2", "4"),
+    "digits": [
+        [*("--n-subnetworks", "1", "2", "3", "6", "9"), *EIGHT_SEEDS],
+        [*("--n-subnetworks", "2", "3", "6", "9"), *EIGHT_SEEDS, *("--preprocess", "stem")],
+    ],
+    "interfaces": [
+        [
+            *("--n-subnetworks", "1", "6", *FIVE_SEEDS, "--preprocess", "strided", "patch", "stem"),
+            *("--coarse", "units", "shortcut", "--n-coarse-units", "1", "2", "4"),
+        ],
+    ],
+    "deep": [
+        [
+            *("--depth", "110", "--n-subnetworks", "1", "6", *FIVE_SEEDS),
+            *("--epochs", "12", "--milestones", "8", "10", "--preprocess", "strided", "patch", "stem"),
+        ],
+    ],
+    "fast": [
+        [
+            *("--n-subnetworks", "1", "6", *EIGHT_SEEDS, "--preprocess", "strided", "stem"),
+            *("--partition", "uniform", "staggered", "--coarse", "units", "shortcut"),
+        ],
     ],
     "cifar": [
-        *("--depth", "29", "--n-subnetworks", "1", "3", "--seed", "0", "1", "2"),
-        *("--train-subset", "4000", "--validation-subset", "1000"),
+        [
+            *("--depth", "29", "--n-subnetworks", "1", "3", "--seed", "0", "1", "2"),
+            *("--preprocess", "strided", "stem", "--train-subset", "4000", "--validation-subset", "1000"),
+        ],
     ],
 }
 
+
+def summarise(store: Path) -> str:
+    """A row for each setting: final errors in %, and the difference to N = 1 with its 95 % interval.
+
+    Means of different seeds are compared by Welch's test, which assumes nothing about their spread.
+    """
+    results = load(store)
+    last = results.epochs.sort_values("epoch").groupby("trial_id")["validation_error"].last()
+    trials = results.trials.set_index("trial_id").join(last, how="inner")
+    names = [c for c in TEARING if c not in ("strategy", "partition_sizes")]
+    settings = trials.groupby(["n_subnetworks", *names], dropna=False, sort=False)["validation_error"]
+    serial = trials.loc[trials["n_subnetworks"] == 1, "validation_error"]
+    rows = settings.agg(seeds="size", mean="mean", sd="std").reset_index()
+    for index, (_, errors) in enumerate(settings):
+        test = stats.ttest_ind(errors, serial, equal_var=False)
+        low, high = test.confidence_interval(0.95)
+        rows.loc[index, "minus N=1"] = f"{errors.mean() - serial.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+    rows.loc[rows["n_subnetworks"] == 1, [*names, "minus N=1"]] = ""
+    return rows.sort_values("n_subnetworks", kind="stable").to_markdown(index=False, floatfmt=".2f")
+
+
 if __name__ == "__main__":
     name, *dataset = sys.argv[1:]
-    options = STUDIES[name] + (["--dataset", *dataset] if dataset else [])
-    store = ["--store", f"results/accuracy-{name}"]
-    sys.exit(main([*options, *store, "--strategy", "serial", "--timing-repeats", "0"]))
+    store = Path("results", f"accuracy-{name}")
+    fixed = [*("--store", str(store), "--strategy", "serial", "--timing-repeats", "0")]
+    fixed += ["--dataset", *dataset] if dataset else []
+    codes = [main([*options, *fixed]) for options in STUDIES[name]]
+    print(summarise(store))
+    sys.exit(max(codes))

@@ -1,8 +1,11 @@
 """What the driver and the subnetworks have in common: device, batches, optimizer, state."""
 
 import io
-import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import ray
 import torch
@@ -17,6 +20,7 @@ from orchestrator.devices import GangResources, take_device
 from orchestrator.metrics import Totals
 from orchestrator.schedule import learning_rate
 from orchestrator.sgd import SGD
+from orchestrator.transport import Link
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,20 @@ class EpochReport:
     Attributes:
         completed: False where the driver stopped the epoch because the loss was not finite.
         seconds: training time of the epoch.
+        step_seconds: duration of each training step.
         activities: mean seconds a training step, by "component.activity" such as "subnetwork.wait".
-        peak_memory_bytes: largest memory of the process (CPU) or allocated on the device (GPU).
+        bytes_sent: what the actor sent to others in a training step, on average.
+        peak_memory_bytes: most memory that training has taken: allocated on the GPU in this epoch, or
+            how much the process has grown since before its network was built.
         state: the actor's checkpoint, see :meth:`Actor.state`.
         metrics: losses and errors, from the actor that computes the loss; empty from a subnetwork.
     """
 
     completed: bool
     seconds: float
+    step_seconds: list[float]
     activities: dict[str, float]
+    bytes_sent: float
     peak_memory_bytes: int
     state: bytes
     metrics: dict[str, float] = field(default_factory=dict)
@@ -68,6 +77,7 @@ class Actor:
             dtype=self.dtype,
             augment=config.augment,
         )
+        self._memory_before = _process_memory("VmRSS")
 
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""
@@ -101,17 +111,31 @@ class Actor:
 
     def start_epoch(self, epoch: int) -> float:
         """Start the clock, and make random draws the epoch's own; returns the learning rate."""
-        self.clock = Clock()
+        self.clock = Clock(self.device)
+        self._step_seconds: list[float] = []
+        self._bytes_sent = 0
         torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         return learning_rate(self.config, epoch)
 
+    def links(self) -> list[Link]:
+        """The actor's connections to others."""
+        return []
+
+    @contextmanager
+    def training_step(self) -> Iterator[None]:
+        """Measure the block as one training step: how long it takes and how much it sends."""
+        sent = sum(link.bytes_sent for link in self.links())
+        start = time.perf_counter()
+        yield
+        self._step_seconds.append(time.perf_counter() - start)
+        self._bytes_sent += sum(link.bytes_sent for link in self.links()) - sent
+
     def _peak_memory_bytes(self) -> int:
-        """Most memory used so far by the process, or on the GPU by this epoch's tensors."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _process_memory("VmHWM") - self._memory_before
 
     def report(
         self,
@@ -122,12 +146,26 @@ class Actor:
         validation: Totals | None = None,
     ) -> EpochReport:
         """The epoch's report; with metrics from the actor that computes the loss."""
-        n = self.batches.n_train_steps
+        n = len(self._step_seconds) or self.batches.n_train_steps
         metrics: dict[str, float] = {}
         if rate is not None and training is not None:
             metrics = {"learning_rate": rate, "samples_per_second": n * self.config.batch_size / seconds}
             metrics |= {"train_loss": training.loss, "train_error": training.error}
         if validation is not None:
             metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
-        activities = {name: total / n for name, total in self.clock.seconds.items()}
-        return EpochReport(completed, seconds, activities, self._peak_memory_bytes(), self.state(), metrics)
+        return EpochReport(
+            completed,
+            seconds,
+            self._step_seconds or [seconds / n],
+            {name: total / n for name, total in self.clock.seconds().items()},
+            self._bytes_sent / n,
+            self._peak_memory_bytes(),
+            self.state(),
+            metrics,
+        )
+
+
+def _process_memory(entry: str) -> int:
+    """Bytes that the kernel gives for this process: resident now (VmRSS) or at most so far (VmHWM)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[entry].split()[0]) * 1024

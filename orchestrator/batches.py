@@ -78,16 +78,15 @@ class Batches:
 
         Raises IndexError when `step` is not in 0..n_train_steps-1.
         """
-        _check_step(step, self.n_train_steps)
-        if epoch != self._order_epoch:
-            generator = self._generator(epoch, 0, _Purpose.ORDER)
-            order = torch.randperm(len(self._train_labels), generator=generator)
-            self._order_epoch, self._order = epoch, order.to(self._train_labels.device)
-        rows = self._order[step * self._batch_size : (step + 1) * self._batch_size]
+        rows = self._rows(epoch, step)
         images = self._train_images.index_select(0, rows)
         if self._pad or self._flip:
             images = self._augmented(images, self._generator(epoch, step, _Purpose.AUGMENTATION))
         return self._normalised(images), self._train_labels.index_select(0, rows)
+
+    def train_labels(self, epoch: int, step: int) -> Tensor:
+        """The labels of :meth:`train` alone."""
+        return self._train_labels.index_select(0, self._rows(epoch, step))
 
     def validation(self, step: int) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of one validation step, in the data set's order.
@@ -97,6 +96,15 @@ class Batches:
         _check_step(step, self.n_validation_steps)
         rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
         return self._normalised(self._validation_images[rows]), self._validation_labels[rows].clone()
+
+    def _rows(self, epoch: int, step: int) -> Tensor:
+        """Which training images make up the batch."""
+        _check_step(step, self.n_train_steps)
+        if epoch != self._order_epoch:
+            generator = self._generator(epoch, 0, _Purpose.ORDER)
+            order = torch.randperm(len(self._train_labels), generator=generator)
+            self._order_epoch, self._order = epoch, order.to(self._train_labels.device)
+        return self._order[step * self._batch_size : (step + 1) * self._batch_size]
 
     def _generator(self, epoch: int, step: int, purpose: _Purpose) -> torch.Generator:
         (state,) = np.random.SeedSequence((self._seed, epoch, step, purpose)).generate_state(1, np.uint64)

@@ -13,7 +13,7 @@ from orchestrator.clock import Clock
 from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources
-from orchestrator.metrics import Totals
+from orchestrator.metrics import FiniteWatch, Totals
 from orchestrator.transport import Link, Rendezvous, Transfer, open_store
 
 
@@ -50,6 +50,7 @@ class DriverActor(Actor):
         )
         self.coarse_network = self.module["coarse_network"]  # type: ignore[index]
         self.postprocess = self.module["postprocess"]  # type: ignore[index]
+        self._buffers: dict[int, list[Tensor]] = {}
 
     def open(self, timeout: float) -> Rendezvous:
         """Open the store where the gang's actors find each other."""
@@ -58,7 +59,7 @@ class DriverActor(Actor):
 
     def connect(self) -> list[str]:
         """Open the links to all subnetworks; returns their backends, subnetwork 1 first."""
-        self.links = [
+        self._links = [
             Link(
                 self._store,
                 name=f"driver to subnetwork {j}",
@@ -69,7 +70,11 @@ class DriverActor(Actor):
             )
             for j in range(1, len(self.shapes) + 1)
         ]
-        return [link.backend for link in self.links]
+        return [link.backend for link in self._links]
+
+    def links(self) -> list[Link]:
+        """To subnetworks 1 … N."""
+        return self._links
 
     def run_epoch(self, epoch: int) -> EpochReport:
         """Train one epoch (1-based) and validate, in step with the subnetworks.
@@ -79,70 +84,88 @@ class DriverActor(Actor):
         """
         rate = self.start_epoch(epoch)
         self.module.train()
-        total = Totals(self.device)
+        total, watch = Totals(self.device), FiniteWatch(self.device)
         start = time.perf_counter()
-        completed = True
+        arriving = self._post_receives(self.config.batch_size)
         for step in range(self.batches.n_train_steps):
-            completed = self._train_step(self.batches.train(epoch, step)[1], rate, total)
-            if not completed:
+            if not watch.finite():  # at the step before: nobody waits for this step's loss
                 break
+            with self.training_step():
+                transfers = self._say(rate, True)
+                labels = self.batches.train_labels(epoch, step)
+                leaves, corrections = self._forward(arriving, with_grad=True)
+                with self.clock("postprocess.forward"):
+                    logits = self.postprocess(_branch(leaves[-1]))
+                    loss = F.cross_entropy(logits, labels)
+                    total.add(loss, logits, labels)
+                    watch.look(loss)
+                transfers += self._backward(loss, leaves, corrections)
+                if step + 1 < self.batches.n_train_steps:
+                    # Before the rest of this step, so that whoever is ahead finds an open door.
+                    arriving = self._post_receives(self.config.batch_size)
+                with self.clock("driver.optimizer"):
+                    self.optimizer.step(rate)
+                with self.clock("driver.wait"):
+                    for transfer in transfers:
+                        transfer.wait()
+        completed = watch.finite()
+        words = self._say(rate, completed)
         seconds = time.perf_counter() - start
-        return self.report(completed, seconds, rate, total, self._validate() if completed else None)
+        validation = self._validate() if completed else None
+        for word in words:
+            word.wait()
+        return self.report(completed, seconds, rate, total, validation)
 
-    def _train_step(self, labels: Tensor, rate: float, total: Totals) -> bool:
-        """One optimizer step; False, and no step anywhere, if the loss is not finite."""
-        leaves, corrections = self._forward(len(labels), with_grad=True)
-        with self.clock("postprocess.forward"):
-            logits = self.postprocess(_branch(leaves[-1]))
-            loss = F.cross_entropy(logits, labels)
-            total.add(loss, logits, labels)
-            proceed = bool(torch.isfinite(loss))
-        transfers = [link.send_word(rate, proceed) for link in self.links]
-        if proceed:
-            self.optimizer.zero_grad()
-            with self.clock("postprocess.backward"):
-                loss.backward()
-            transfers.append(self.links[-1].send(_gradient(leaves[-1])))
-            for j in range(len(corrections), 0, -1):
-                with self.clock("coarse_network.backward"):
-                    seed_gradient(corrections[j - 1], _gradient(leaves[j])).backward()
-                transfers.append(self.links[j - 1].send(_gradient(leaves[j - 1])))
-            with self.clock("driver.optimizer"):
-                self.optimizer.step(rate)
-        with self.clock("driver.wait"):
-            for transfer in transfers:
-                transfer.wait()
-        return proceed
+    def _say(self, rate: float, proceed: bool) -> list[Transfer]:
+        """Send the word to all subnetworks: the learning rate, and whether to take the step."""
+        return [link.send_word(rate, proceed) for link in self._links]
 
-    def _forward(self, batch: int, *, with_grad: bool) -> tuple[list[Tensor], list[Tensor]]:
+    def _post_receives(self, batch: int) -> list[tuple[Tensor, Transfer]]:
+        """Start receiving r_1 … r_{N−1}, y_N of one batch, into the same memory every time."""
+        if batch not in self._buffers:
+            self._buffers[batch] = [
+                torch.empty(batch, *shape, dtype=self.dtype, device=self.device) for shape in self.shapes
+            ]
+        return [(out, link.receive(out)) for out, link in zip(self._buffers[batch], self._links, strict=True)]
+
+    def _forward(
+        self, arriving: list[tuple[Tensor, Transfer]], *, with_grad: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """The coarse network's recursion; returns [r̃_1, …, r̃_{N−1}, ỹ] as leaves and all F^j(r̃_j)."""
-        arriving = [self._receive(j, batch) for j in range(1, len(self.links) + 1)]
         leaves: list[Tensor] = []
         corrections: list[Tensor] = []
         for j, (residual, transfer) in enumerate(arriving, start=1):
             with self.clock("driver.wait"):
                 transfer.wait()
-            leaf = residual + corrections[-1].detach() if corrections else residual
-            leaves.append(leaf.requires_grad_(with_grad))
+            if corrections:
+                residual.add_(corrections[-1].detach())
+            leaves.append(residual.detach().requires_grad_(with_grad))
             if j < len(arriving):
                 with self.clock("coarse_network.forward"):
-                    corrections.append(self.coarse_network[j - 1](_branch(leaf)))
+                    corrections.append(self.coarse_network[j - 1](_branch(leaves[-1])))
         return leaves, corrections
 
-    def _receive(self, j: int, batch: int) -> tuple[Tensor, Transfer]:
-        """Start receiving r_j (y_N for j = N) of a batch."""
-        out = torch.empty(batch, *self.shapes[j - 1], dtype=self.dtype, device=self.device)
-        return out, self.links[j - 1].receive(out)
+    def _backward(self, loss: Tensor, leaves: list[Tensor], corrections: list[Tensor]) -> list[Transfer]:
+        """Back through h, F^{N−1} … F^1; every subnetwork's gradient is sent the moment it exists."""
+        self.optimizer.zero_grad()
+        with self.clock("postprocess.backward"):
+            loss.backward()
+        transfers = [self._links[-1].send(_gradient(leaves[-1]))]
+        for j in range(len(corrections), 0, -1):
+            with self.clock("coarse_network.backward"):
+                seed_gradient(corrections[j - 1], _gradient(leaves[j])).backward()
+            transfers.append(self._links[j - 1].send(_gradient(leaves[j - 1])))
+        return transfers
 
     @torch.no_grad()
     def _validate(self) -> Totals:
         """Loss and error over the validation set, through the same parallel path."""
         self.module.eval()
-        clock, self.clock = self.clock, Clock()  # validation is no part of a training step's time
+        clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
         total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
             _, labels = self.batches.validation(step)
-            leaves, _ = self._forward(len(labels), with_grad=False)
+            leaves, _ = self._forward(self._post_receives(len(labels)), with_grad=False)
             logits = self.postprocess(leaves[-1])
             total.add(F.cross_entropy(logits, labels), logits, labels)
         self.clock = clock

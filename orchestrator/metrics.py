@@ -25,3 +25,26 @@ class Totals:
     def error(self) -> float:
         """Error rate in %."""
         return float(100 * self._sums[1] / self._sums[2])
+
+
+class FiniteWatch:
+    """Whether the loss last looked at was finite, asked one step later.
+
+    By then the answer lies on the host: a GPU does not run dry while the host waits for it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = torch.cuda.Event() if device.type == "cuda" else None
+        self._finite = torch.ones((), dtype=torch.bool, pin_memory=self._event is not None)
+
+    def look(self, loss: Tensor) -> None:
+        """Look at a loss; does not wait for it."""
+        self._finite.copy_(torch.isfinite(loss.detach()), non_blocking=True)
+        if self._event is not None:
+            self._event.record()
+
+    def finite(self) -> bool:
+        """Whether all is well; True before the first look."""
+        if self._event is not None:
+            self._event.synchronize()
+        return bool(self._finite)

@@ -77,6 +77,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "validation_error": "float64",
             "seconds": "float64",
             "samples_per_second": "float64",
+            "step_seconds": "float64",
+            "bytes_sent": "int64",
             "peak_memory_bytes": "int64",
         }
     ),

@@ -1,6 +1,7 @@
 """SubnetworkActor: one parallel subnetwork g^j behind its C^j, and their optimizer state."""
 
 import time
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -50,6 +51,7 @@ class SubnetworkActor(Actor):
         self.next_preprocess: nn.Module | None = None
         if j < tearing.n_subnetworks:
             self.next_preprocess = tearing.build_preprocess(j + 1).to(self.device, self.dtype)
+        self._gradient: Tensor | None = None  # ∂L/∂r_j arrives in the same memory every time
 
     def connect(self, rendezvous: Rendezvous) -> None:
         """Open the links to the driver and to the neighbouring subnetworks."""
@@ -64,6 +66,10 @@ class SubnetworkActor(Actor):
         self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1) if self.j > 1 else None
         self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0) if self.next_preprocess else None
 
+    def links(self) -> list[Link]:
+        """To the driver and to the neighbours there are."""
+        return [link for link in (self.driver, self.previous, self.next) if link is not None]
+
     def run_epoch(self, epoch: int) -> EpochReport:
         """Train one epoch (1-based) and validate, in step with the driver.
 
@@ -74,59 +80,79 @@ class SubnetworkActor(Actor):
         self.module.train()
         if self.next_preprocess is not None:
             self.next_preprocess.train()
+        n_steps = self.batches.n_train_steps
         start = time.perf_counter()
-        completed = all(
-            self._train_step(self.batches.train(epoch, step)[0]) for step in range(self.batches.n_train_steps)
-        )
+        images = self.batches.train(epoch, 0)[0]
+        completed = True
+        for step in range(n_steps):
+            with self.training_step():
+                following = (epoch, step + 1) if step + 1 < n_steps else None
+                completed, images = self._train_step(images, following)
+            if not completed:
+                break
+        else:
+            completed = bool(self.driver.receive_word(2)[1])
         seconds = time.perf_counter() - start
         if completed:
             self._validate()
         return self.report(completed, seconds)
 
-    def _train_step(self, images: Tensor) -> bool:
-        """One optimizer step; False if the driver calls the epoch off."""
+    def _train_step(self, images: Tensor, following: tuple[int, int] | None) -> tuple[bool, Tensor]:
+        """One optimizer step, and the images of the following one (epoch, step).
+
+        The first value is False, and no step was taken, if the driver calls the epoch off.
+        """
         lent = self._lend_preprocess()
+        replica = self._post_receive(self.next, self.next_preprocess, _state_tensors)
+        lent_gradient = self._post_receive(self.previous, self.preprocess, _trainable)
         with self.clock("subnetwork.forward"):
             output = self.units(self.preprocess(images))
         with self.clock("subnetwork.wait"):
-            self._refresh_replica()
+            self._refresh_replica(replica)
         with self.clock("subnetwork.forward"):
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
-            residual = output.detach() if x_next is None else (output - x_next).detach()
+            residual = output.detach() if x_next is None else output.detach() - x_next.detach()
+        if self._gradient is None:
+            self._gradient = torch.empty_like(residual, memory_format=torch.contiguous_format)
+        arriving = self.driver.receive(self._gradient)
         sent = self.driver.send(residual)
+        if following is not None:
+            images = self.batches.train(*following)[0]  # while the driver is at work
         with self.clock("subnetwork.wait"):
             rate, proceed = self.driver.receive_word(2)
             if not proceed:
-                return False
-            gradient = torch.empty_like(residual, memory_format=torch.contiguous_format)
-            self.driver.receive(gradient).wait()
+                return False, images
+            arriving.wait()
         with self.clock("subnetwork.backward"):
-            returned = self._return_replica_gradient(x_next, gradient)
+            returned = self._return_replica_gradient(x_next, self._gradient)
             self.optimizer.zero_grad()
-            seed_gradient(output, gradient).backward()
+            seed_gradient(output, self._gradient).backward()
         with self.clock("subnetwork.wait"):
-            self._add_lent_gradient()
+            self._add_lent_gradient(lent_gradient)
             for transfer in (sent, *lent, *returned):
                 transfer.wait()
         with self.clock("subnetwork.optimizer"):
             self.optimizer.step(rate)
-        return True
+        return True, images
 
     @torch.no_grad()
     def _validate(self) -> None:
         """Send r_j of every validation batch."""
         self.module.eval()
+        transfers = self._lend_preprocess()
+        self._refresh_replica(self._post_receive(self.next, self.next_preprocess, _state_tensors))
         if self.next_preprocess is not None:
             self.next_preprocess.eval()
         for step in range(self.batches.n_validation_steps):
             images, _ = self.batches.validation(step)
-            lent = self._lend_preprocess()
             output = self.units(self.preprocess(images))
-            self._refresh_replica()
             if self.next_preprocess is not None:
                 output = output - self.next_preprocess(images)
-            for transfer in (*lent, self.driver.send(output)):
+            for transfer in transfers:
                 transfer.wait()
+            transfers = [self.driver.send(output)]
+        for transfer in transfers:
+            transfer.wait()
 
     def _lend_preprocess(self) -> list[Transfer]:
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""
@@ -135,15 +161,23 @@ class SubnetworkActor(Actor):
         weights = _flatten(_state_tensors(self.preprocess))
         return [self.previous.send(weights)] if len(weights) else []
 
+    def _post_receive(
+        self, link: Link | None, module: nn.Module | None, tensors: Callable[[nn.Module], Sequence[Tensor]]
+    ) -> tuple[Tensor, Transfer] | None:
+        """Start receiving as many values as those tensors of the module hold; None if there are none."""
+        if link is None or module is None or not (n := sum(t.numel() for t in tensors(module))):
+            return None
+        values = torch.empty(n, dtype=self.dtype, device=self.device)
+        return values, link.receive(values)
+
     @torch.no_grad()
-    def _refresh_replica(self) -> None:
+    def _refresh_replica(self, arriving: tuple[Tensor, Transfer] | None) -> None:
         """Take over C^{j+1} as its owner has it now."""
-        if self.next is None or self.next_preprocess is None:
+        if arriving is None:
             return
-        tensors = _state_tensors(self.next_preprocess)
-        weights = torch.empty(sum(t.numel() for t in tensors), dtype=self.dtype, device=self.device)
-        if len(weights):
-            self.next.receive(weights).wait()
+        weights, transfer = arriving
+        transfer.wait()
+        tensors = _state_tensors(cast(nn.Module, self.next_preprocess))
         for tensor, values in zip(tensors, _split(weights, tensors), strict=True):
             tensor.copy_(values)
 
@@ -156,18 +190,19 @@ class SubnetworkActor(Actor):
         )
         return [self.next.send(_flatten(list(gradients)))]
 
-    def _add_lent_gradient(self) -> None:
+    def _add_lent_gradient(self, arriving: tuple[Tensor, Transfer] | None) -> None:
         """Add the contribution of subnetwork j − 1's replica to C^j's gradient."""
-        parameters = _trainable(self.preprocess)
-        if self.previous is None or not parameters:
+        if arriving is None:
             return
-        gradient = torch.empty(sum(p.numel() for p in parameters), dtype=self.dtype, device=self.device)
-        self.previous.receive(gradient).wait()
+        gradient, transfer = arriving
+        transfer.wait()
+        parameters = _trainable(self.preprocess)
         for parameter, part in zip(parameters, _split(gradient, parameters), strict=True):
             parameter.grad = part if parameter.grad is None else parameter.grad + part
 
 
-def _trainable(module: nn.Module) -> list[nn.Parameter]:
+def _trainable(module: nn.Module) -> list[Tensor]:
+    """What of a replica the owner needs the gradient of."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
@@ -181,7 +216,7 @@ def _flatten(tensors: list[Tensor]) -> Tensor:
     return torch.cat([t.detach().flatten() for t in tensors]) if tensors else torch.empty(0)
 
 
-def _split(vector: Tensor, like: list[Tensor] | list[nn.Parameter]) -> list[Tensor]:
+def _split(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
     """The inverse of :func:`_flatten`: pieces of ``vector`` in the shapes of ``like``."""
     pieces = vector.split([t.numel() for t in like])
     return [piece.view_as(t) for piece, t in zip(pieces, like, strict=True)]

@@ -77,6 +77,9 @@ class Link:
         device: where this side's tensors live.
         timeout: seconds to wait for the peer.
 
+    Attributes:
+        bytes_sent: how much this side has sent so far.
+
     Raises:
         TransportError: the peer does not appear in time.
     """
@@ -85,6 +88,7 @@ class Link:
         self, store: dist.Store, *, name: str, rank: int, host: str, device: torch.device, timeout: float
     ) -> None:
         self.name = name
+        self.bytes_sent = 0
         self._peer = 1 - rank
         self._device = device
         self._timeout = timedelta(seconds=timeout)
@@ -97,24 +101,30 @@ class Link:
             self._gloo = dist.ProcessGroupGloo(dist.PrefixStore("gloo", store), rank, 2, options)
             store.set(f"device-{rank}", _identity(device))
             ours, theirs = _identity(device), store.get(f"device-{self._peer}").decode()
-            self._nccl: dist.ProcessGroupNCCL | None = None
+            self._nccl: dict[int, dist.ProcessGroupNCCL] = {}
             # NCCL refuses two ranks on one GPU; such a pair goes through host memory.
             if ours.startswith("cuda") and theirs.startswith("cuda") and ours != theirs:
-                nccl_options = dist.ProcessGroupNCCL.Options()
-                nccl_options._timeout = self._timeout
-                self._nccl = dist.ProcessGroupNCCL(dist.PrefixStore("nccl", store), rank, 2, nccl_options)
+                # A group for each direction, by its sender: what one group is given runs in that order
+                # on one stream, and a receive posted ahead must not hold up what is sent meanwhile.
+                for sender in (0, 1):
+                    nccl_options = dist.ProcessGroupNCCL.Options()
+                    nccl_options._timeout = self._timeout
+                    self._nccl[sender] = dist.ProcessGroupNCCL(
+                        dist.PrefixStore(f"nccl-{sender}", store), rank, 2, nccl_options
+                    )
 
     @property
     def backend(self) -> str:
         """``"nccl"`` or ``"gloo"``."""
-        return "gloo" if self._nccl is None else "nccl"
+        return "nccl" if self._nccl else "gloo"
 
     def send(self, tensor: Tensor) -> Transfer:
         """Start sending; leave the tensor unchanged until the transfer's ``wait`` returns."""
         with _as_transport_error(self.name):
             tensor = tensor.contiguous()
-            if self._nccl is not None:
-                return _Pending(self, self._nccl.send([tensor], self._peer, 0), tensor)
+            self.bytes_sent += tensor.nbytes
+            if self._nccl:
+                return _Pending(self, self._nccl[1 - self._peer].send([tensor], self._peer, 0), tensor)
             staged = tensor.cpu()  # the tensor itself where it is on the CPU already
             return _Pending(self, self._gloo.send([staged], self._peer, _TENSOR), staged)
 
@@ -127,8 +137,8 @@ class Link:
         if not out.is_contiguous():
             raise ValueError(f"{self.name}: a tensor can only be received into contiguous memory")
         with _as_transport_error(self.name):
-            if self._nccl is not None:
-                return _Pending(self, self._nccl.recv([out], self._peer, 0), out)
+            if self._nccl:
+                return _Pending(self, self._nccl[self._peer].recv([out], self._peer, 0), out)
             if out.device.type == "cpu":
                 return _Pending(self, self._gloo.recv([out], self._peer, _TENSOR), out)
             staged = torch.empty_like(out, device="cpu", pin_memory=True)
@@ -137,6 +147,7 @@ class Link:
     def send_word(self, *values: float) -> Transfer:
         """Start sending a few numbers, host to host."""
         word = torch.tensor(values, dtype=torch.float64)
+        self.bytes_sent += word.nbytes
         with _as_transport_error(self.name):
             return _Pending(self, self._gloo.send([word], self._peer, _WORD), word)
 

@@ -1,5 +1,6 @@
 """One trial: a gang through its epochs, from the last checkpoint on, through the death of actors."""
 
+import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -148,6 +149,8 @@ class _Record:
             "epoch": epoch,
             **lead.metrics,
             "seconds": lead.seconds,
+            "step_seconds": statistics.median(lead.step_seconds),
+            "bytes_sent": round(sum(report.bytes_sent for report in reports.values())),
             "peak_memory_bytes": max(report.peak_memory_bytes for report in reports.values()),
         }
         self._epochs.append(row)

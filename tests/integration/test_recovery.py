@@ -16,7 +16,7 @@ from orchestrator.plan import tear_as_asked
 from orchestrator.store import Store
 from orchestrator.trial import Job, run_trial
 
-MEASURED = ["seconds", "samples_per_second", "peak_memory_bytes"]
+MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
 """Columns of the epochs frame that differ from run to run."""
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from analysis import load
 
-MEASURED = ["seconds", "samples_per_second", "peak_memory_bytes"]
+MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
 TINY = ["--n-subnetworks", "1", "2", "--seed", "0", "--depth", "20", "--width", "4", "--epochs", "3"]
 TINY += ["--train-subset", "640", "--timing-repeats", "2"]
 

@@ -1,11 +1,23 @@
-"""What each unit, C^j, F^j and h of a network cost, measured once: the step time of any partition follows."""
+"""What the components of a network cost, measured once: the step time of every partition follows.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
-from math import prod
+Components are built, timed and dropped one after the other, round by round, so that only one needs to
+fit in memory and a passing load on the machine falls on all of them alike. Needs torch only.
+"""
 
-from models.feedforward import Shape
+from collections import Counter
+from collections.abc import Collection, Hashable, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import partial
+from itertools import accumulate, combinations, pairwise
+from math import inf, prod
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
+from models.initialisation import ModuleFactory, as_factory, seeded
 from models.partition import check
 from models.step_time import Cost, StepCosts
 
@@ -18,10 +30,11 @@ class CostProfile:
         shapes: ``shapes[i]`` is what unit i reads (0-based), ``shapes[-1]`` what the postprocess reads.
         units: of each unit.
         preprocess: of C^1.
-        interface_preprocess: of C^j, j > 1, by the shape that g^j reads.
-        coarse: of F^j, by the shapes that g^{j+1} reads and returns, and N_c.
+        interface_preprocess: of C^j, j > 1, by the shape that g^j reads; infinite where there is none.
+        coarse: of F^j, by the shapes that g^{j+1} reads and returns and by N_c; infinite where there is
+            none.
         postprocess: of h with the loss.
-        batch_size: samples a batch.
+        batch_size: samples in a batch.
         element_bytes: size of one number of an activation.
     """
 
@@ -77,3 +90,153 @@ class CostProfile:
                 prod(self.shapes[stop]) * self.batch_size * self.element_bytes for _, stop in subnetworks
             ),
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lists, numbers and strings, for :func:`json.dumps`; :meth:`from_dict` takes it back."""
+        return {
+            "shapes": self.shapes,
+            "units": [astuple(unit) for unit in self.units],
+            "preprocess": astuple(self.preprocess),
+            "interface_preprocess": [
+                {"reads": shape, "cost": astuple(cost)} for shape, cost in self.interface_preprocess.items()
+            ],
+            "coarse": [
+                {"reads": reads, "returns": returns, "n_units": n, "cost": astuple(cost)}
+                for (reads, returns, n), cost in self.coarse.items()
+            ],
+            "postprocess": astuple(self.postprocess),
+            "batch_size": self.batch_size,
+            "element_bytes": self.element_bytes,
+        }
+
+    @classmethod
+    def from_dict(cls, profile: dict[str, Any]) -> "CostProfile":
+        """What :meth:`to_dict` returned, also after a way through JSON."""
+        return cls(
+            shapes=tuple(map(tuple, profile["shapes"])),
+            units=tuple(Cost(*unit) for unit in profile["units"]),
+            preprocess=Cost(*profile["preprocess"]),
+            interface_preprocess={
+                tuple(entry["reads"]): Cost(*entry["cost"]) for entry in profile["interface_preprocess"]
+            },
+            coarse={
+                (tuple(entry["reads"]), tuple(entry["returns"]), entry["n_units"]): Cost(*entry["cost"])
+                for entry in profile["coarse"]
+            },
+            postprocess=Cost(*profile["postprocess"]),
+            batch_size=profile["batch_size"],
+            element_bytes=profile["element_bytes"],
+        )
+
+
+IMPOSSIBLE = Cost(inf, inf)
+"""Of a C^j or F^j that cannot be built for these shapes: no partition with it has a finite step time."""
+
+RUN = 4
+"""Equal units timed in one go. A single one seems dearer than it is in a chain, by a third for the largest
+images on a CPU: what happens only at a chain's ends, and allocating memory, weigh more."""
+
+
+@seeded(0, "cost profile")
+def measure_profile(
+    network: FeedForward,
+    *,
+    preprocess: PreprocessFactory,
+    coarse: CoarseFactory,
+    n_coarse_units: Collection[int],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    repeats: int = 5,
+) -> CostProfile:
+    """Time the units, C, h with the loss, and C^j and F^j for all shapes that they may meet; random input.
+
+    Units that print alike, read and return the same shapes and have as many parameters are of one kind:
+    they cost the same, and one stands for all.
+
+    Args:
+        network: what is to be torn.
+        preprocess: factory of C^j, j > 1.
+        coarse: factory of F^j.
+        n_coarse_units: every N_c to measure.
+        batch_size: samples per batch.
+        device: where to run.
+        dtype: floating-point type of weights and activations.
+        repeats: rounds, the median of which counts. In each round every component passes twice, and the
+            second time is measured.
+    """
+    image, shapes = network.input_shape, network.trace.shapes
+    interfaces = dict.fromkeys(shapes[1:-1])
+    jumps = [(*pair, n) for pair in dict.fromkeys(combinations(shapes[1:], 2)) for n in n_coarse_units]
+    kinds = [_kind(network, i) for i in range(network.n_units)]
+
+    components: dict[Hashable, _Component] = {
+        "C": _Component(as_factory(network.preprocess), image, is_preprocess=True),
+        "h": _Component(as_factory(network.postprocess), shapes[-1], with_loss=True),
+    }
+    for kind, count in Counter(kinds).items():
+        i = kinds.index(kind)
+        length = min(count, RUN) if shapes[i] == shapes[i + 1] else 1
+        components[kind] = _Component(as_factory(network.units[i]), shapes[i], length=length)
+    for shape in interfaces:
+        components["C", shape] = _Component(partial(preprocess, image, shape), image, is_preprocess=True)
+    for jump in jumps:
+        components["F", *jump] = _Component(partial(coarse, *jump), jump[0])
+
+    possible = {name: component for name, component in components.items() if component.can_be_built()}
+    passes = [
+        {name: component.time(batch_size, device, dtype) for name, component in possible.items()}
+        for _ in range(repeats)
+    ]
+    costs = dict.fromkeys(components, IMPOSSIBLE) | {
+        name: Cost(median(p[name].forward for p in passes), median(p[name].backward for p in passes))
+        for name in possible
+    }
+    return CostProfile(
+        shapes,
+        tuple(costs[kind] for kind in kinds),
+        costs["C"],
+        {shape: costs["C", shape] for shape in interfaces},
+        {jump: costs["F", *jump] for jump in jumps},
+        costs["h"],
+        batch_size,
+        dtype.itemsize,
+    )
+
+
+@dataclass(frozen=True)
+class _Component:
+    """What is timed: ``length`` modules in a row, the first of which reads a batch of shape ``reads``."""
+
+    build: ModuleFactory
+    reads: Shape
+    length: int = field(kw_only=True, default=1)
+    is_preprocess: bool = field(kw_only=True, default=False)
+    with_loss: bool = field(kw_only=True, default=False)
+
+    def can_be_built(self) -> bool:
+        """Whether the factory knows a way between its shapes."""
+        try:
+            self.build()
+        except ValueError:
+            return False
+        return True
+
+    def time(self, batch_size: int, device: torch.device | str, dtype: torch.dtype) -> Cost:
+        """The second pass through a new copy, divided by ``length``."""
+        from models.timing import _time_once  # which needs the torn network, which needs this module
+
+        module = nn.Sequential(*(self.build() for _ in range(self.length))).to(device, dtype).train()
+        # The image needs no gradient, everything that a component has computed does.
+        sample = torch.randn(batch_size, *self.reads, device=device, dtype=dtype)
+        sample.requires_grad_(not self.is_preprocess)
+        _time_once(module, sample, with_loss=self.with_loss)
+        forward, backward = _time_once(module, sample, with_loss=self.with_loss)
+        return Cost(forward / self.length, backward / self.length)
+
+
+def _kind(network: FeedForward, i: int) -> Hashable:
+    """What unit i has in common with those that cost the same."""
+    trace = network.trace
+    module = as_factory(network.units[i])()
+    return repr(module), trace.shapes[i], trace.shapes[i + 1], trace.unit_parameters[i]

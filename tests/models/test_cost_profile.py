@@ -1,0 +1,204 @@
+"""Every component is measured once for all places where it can stand, and found again from any partition."""
+
+import json
+import weakref
+from dataclasses import replace
+from itertools import pairwise
+from math import isinf
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.coarse import coarse_from_shapes
+from models.cost_profile import IMPOSSIBLE, RUN, CostProfile, measure_profile
+from models.feedforward import FeedForward, Shape
+from models.partition import staggered
+from models.preprocess import strided
+from models.resnet import resnet
+from models.step_time import Cost, critical_path
+from models.tearing import plan_tearing
+
+ALIVE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+class Counted(nn.Linear):
+    """Knows how many of its kind are alive, and how often all of them together have run."""
+
+    most_alive = 0
+    n_calls = 0
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__(n_in, n_out)
+        ALIVE.add(self)
+        Counted.most_alive = max(Counted.most_alive, len(ALIVE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counted.n_calls += 1
+        return super().forward(x)
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted() -> None:
+    Counted.most_alive = Counted.n_calls = 0
+
+
+def chain(*widths: int) -> FeedForward:
+    units = [lambda a=a, b=b: Counted(a, b) for a, b in pairwise(widths)]
+    return FeedForward(nn.Linear(2, widths[0]), units, nn.Linear(widths[-1], 2), (2,))
+
+
+def profile_of(
+    network: FeedForward, n_coarse_units: tuple[int, ...] = (1,), *, repeats: int = 1, batch_size: int = 2
+) -> CostProfile:
+    return measure_profile(
+        network,
+        preprocess=strided,
+        coarse=network.coarse or coarse_from_shapes,
+        n_coarse_units=n_coarse_units,
+        batch_size=batch_size,
+        repeats=repeats,
+    )
+
+
+def tiny() -> FeedForward:
+    return resnet(29, width=4, input_shape=(1, 8, 8), n_classes=3)
+
+
+def test_everything_that_any_partition_needs_is_measured() -> None:
+    network = tiny()
+    profile = profile_of(network, (1, 2), repeats=2)
+    assert profile.shapes == network.trace.shapes
+    for sizes in ((9,), (3, 3, 3), (1, 1, 1, 1, 1, 1, 1, 1, 1), (4, 5), (1, 7, 1)):
+        for n_coarse_units in (1, 2):
+            costs = profile.step_costs(sizes, n_coarse_units)
+            components = [*costs.preprocess, *costs.subnetworks, *costs.coarse_network, costs.postprocess]
+            assert len(components) == 3 * len(sizes)
+            assert all(0 < cost.forward < 10 and 0 < cost.backward < 10 for cost in components)
+
+
+def test_costs_are_looked_up_where_a_torn_network_has_its_components() -> None:
+    measured = profile_of(tiny(), (1, 2))
+    number = iter(range(1000))
+
+    def distinct() -> Cost:
+        return Cost(next(number), next(number))
+
+    profile = replace(
+        measured,
+        units=tuple(distinct() for _ in measured.units),
+        preprocess=distinct(),
+        interface_preprocess={shape: distinct() for shape in measured.interface_preprocess},
+        coarse={jump: distinct() for jump in measured.coarse},
+    )
+    for sizes in ((1, 3, 2, 3), (4, 5), (3, 3, 3), (9,)):
+        tearing = plan_tearing(tiny(), len(sizes), partition=sizes, n_coarse_units=2)
+        n = tearing.n_subnetworks
+        costs = profile.step_costs(tearing.sizes, tearing.n_coarse_units)
+        assert costs.preprocess == (
+            profile.preprocess,
+            *(profile.interface_preprocess[tearing.shape(j)] for j in range(2, n + 1)),
+        )
+        for j in range(1, n + 1):
+            units = [profile.units[i] for i in tearing.units(j)]
+            assert costs.subnetworks[j - 1].forward == sum(unit.forward for unit in units)
+            assert costs.subnetworks[j - 1].backward == sum(unit.backward for unit in units)
+            assert costs.interface_bytes[j - 1] == 4 * 2 * torch.Size(tearing.shape(j + 1)).numel()
+        assert costs.coarse_network == tuple(
+            profile.coarse[tearing.shape(j + 1), tearing.shape(j + 2), 2] for j in range(1, n)
+        )
+
+
+def test_units_of_one_kind_cost_the_same_and_are_measured_once() -> None:
+    network = chain(3, 3, 3, 3, 3, 3, 3, 3, 4, 4)
+    assert len(network.trace.shapes) == 10
+    Counted.n_calls = 0
+    profile = profile_of(network, repeats=3)
+    assert Counted.n_calls == 3 * 2 * (RUN + 1 + 1)  # a run of the first seven, the one that widens, the last
+    assert len(set(profile.units[:7])) == 1
+    assert len(set(profile.units)) == 3
+
+
+def test_units_that_print_differently_are_measured_apart() -> None:
+    network = FeedForward(nn.Identity(), [nn.ReLU, nn.Tanh, nn.ReLU], nn.Linear(2, 2), (2,))
+    relu, tanh, again = profile_of(network).units
+    assert relu == again != tanh
+
+
+def test_never_more_than_a_run_of_units_is_held() -> None:
+    profile_of(chain(3, 3, 3, 3, 3, 3, 3, 3, 3, 3))
+    assert Counted.most_alive == RUN
+
+
+def test_a_slow_unit_shows() -> None:
+    class Slow(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            big = torch.ones(300, 300)
+            for _ in range(20):
+                big = big @ big / 300
+            return x * big[0, 0]
+
+    network = FeedForward(nn.Identity(), [lambda: nn.Linear(2, 2), Slow], nn.Identity(), (2,))
+    fast, slow = profile_of(network, repeats=3).units
+    assert slow.forward > 3 * fast.forward
+
+
+def test_no_partition_uses_a_cut_where_nothing_can_stand() -> None:
+    def coarse(reads: Shape, returns: Shape, n_units: int) -> nn.Module:
+        if reads == (4,):
+            raise ValueError("no way from width 4")
+        return nn.Linear(reads[0], returns[0])
+
+    network = FeedForward(
+        nn.Linear(2, 3),
+        [lambda a=a, b=b: nn.Linear(a, b) for a, b in ((3, 3), (3, 4), (4, 4), (4, 4), (4, 3), (3, 3))],
+        nn.Linear(3, 2),
+        (2,),
+        coarse=coarse,
+    )
+    profile = profile_of(network)
+    assert profile.coarse[(4,), (3,), 1] == IMPOSSIBLE
+    assert isinf(critical_path(profile.step_costs((3, 3), 1)))
+    assert staggered(profile, 3, 1) == (1, 4, 1)
+    with pytest.raises(ValueError, match="4 subnetworks need 3 cuts"):
+        staggered(profile, 4, 1)
+
+
+def test_a_profile_survives_json() -> None:
+    profile = profile_of(tiny(), (1, 2))
+    profile = replace(profile, interface_preprocess=profile.interface_preprocess | {(7, 7): IMPOSSIBLE})
+    assert CostProfile.from_dict(json.loads(json.dumps(profile.to_dict()))) == profile
+
+
+def test_an_n_c_that_was_not_measured_is_refused() -> None:
+    profile = profile_of(chain(3, 3, 3), (2, 4))
+    with pytest.raises(ValueError, match="of 1 units were not measured, only of 2, 4"):
+        profile.step_costs((1, 1), 1)
+    with pytest.raises(ValueError, match="of 3 units were not measured"):
+        staggered(profile, 2, 3)
+
+
+def test_sizes_that_lose_units_are_refused() -> None:
+    with pytest.raises(ValueError, match="holds 2 units, the network has 3"):
+        profile_of(chain(3, 3, 3, 3)).step_costs((1, 1), 1)
+
+
+def test_interfaces_are_as_large_as_the_numbers_in_them() -> None:
+    profile = measure_profile(
+        chain(3, 5, 4),
+        preprocess=strided,
+        coarse=coarse_from_shapes,
+        n_coarse_units=(1,),
+        batch_size=6,
+        dtype=torch.float64,
+        repeats=1,
+    )
+    assert profile.step_costs((1, 1), 1).interface_bytes == (6 * 5 * 8, 6 * 4 * 8)
+
+
+def test_measuring_draws_nothing_from_the_generator_of_others() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    profile_of(tiny())
+    assert torch.equal(torch.rand(4), expected)

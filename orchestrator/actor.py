@@ -123,14 +123,18 @@ class Actor:
         """The actor's connections to others."""
         return []
 
+    def bytes_sent(self) -> int:
+        """How much the actor has sent to others so far."""
+        return sum(link.bytes_sent for link in self.links())
+
     @contextmanager
     def training_step(self) -> Iterator[None]:
         """Measure the block as one training step: how long it takes and how much it sends."""
-        sent = sum(link.bytes_sent for link in self.links())
+        sent = self.bytes_sent()
         start = time.perf_counter()
         yield
         self._step_seconds.append(time.perf_counter() - start)
-        self._bytes_sent += sum(link.bytes_sent for link in self.links()) - sent
+        self._bytes_sent += self.bytes_sent() - sent
 
     def _peak_memory_bytes(self) -> int:
         if self.device.type == "cuda":

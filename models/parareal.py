@@ -1,12 +1,15 @@
 """The parareal neural network f̃ in one process (paper, section 3)."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory
 from models.tearing import Tearing, plan_tearing
+
+if TYPE_CHECKING:  # measuring costs needs the components that are torn here
+    from models.cost_profile import CostProfile
 
 
 class PararealNetwork(nn.Module):
@@ -55,6 +58,7 @@ def tear(
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "strided",
     coarse: str | CoarseFactory = "units",
+    costs: "CostProfile | None" = None,
     seed: int = 0,
 ) -> PararealNetwork:
     """Tear ``network`` into ``n_subnetworks`` and build the parareal network in this process.
@@ -69,6 +73,7 @@ def tear(
             n_coarse_units=n_coarse_units,
             preprocess=preprocess,
             coarse=coarse,
+            costs=costs,
             seed=seed,
         )
     )

@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import nn
 
 from models.coarse import COARSE_NETWORKS
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
-from models.partition import PARTITIONS, check
+from models.partition import COST_PARTITIONS, PARTITIONS, check
 from models.preprocess import PREPROCESSES
+
+if TYPE_CHECKING:  # measuring costs needs the components that are made here
+    from models.cost_profile import CostProfile
 
 Entry = TypeVar("Entry")
 
@@ -130,6 +133,7 @@ def plan_tearing(
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "strided",
     coarse: str | CoarseFactory = "units",
+    costs: "CostProfile | None" = None,
     seed: int = 0,
 ) -> Tearing:
     """Decide where to cut ``network`` and what to put at the cuts; nothing is allocated yet.
@@ -137,27 +141,21 @@ def plan_tearing(
     Args:
         network: what to tear.
         n_subnetworks: N; 1 gives the network itself.
-        partition: name in :data:`models.partition.PARTITIONS`, or the sizes themselves.
+        partition: name in :data:`models.partition.PARTITIONS` or, where ``costs`` are given, in
+            :data:`models.partition.COST_PARTITIONS`; or the sizes themselves.
         n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
         preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1. For
             ``"strided"``, the default, a network's own ``interface_preprocess`` stands in.
         coarse: name in :data:`models.coarse.COARSE_NETWORKS`, or a factory of F^j. For ``"units"``, the
             default, a network's own ``coarse`` stands in.
+        costs: what the network's components cost, from :func:`models.cost_profile.measure_profile`.
         seed: seed of the initial weights.
 
     Raises:
-        ValueError: an empty subnetwork, an unknown name, N_c < 1, or shapes that no component joins.
+        ValueError: an empty subnetwork, a partition by cost without costs, an unknown name, N_c < 1, or
+            shapes that no component joins.
     """
-    if isinstance(partition, str):
-        sizes = _look_up("partition", partition, PARTITIONS)(network.n_units, n_subnetworks)
-    else:
-        sizes = check(partition, network.n_units)
-        if len(sizes) != n_subnetworks:
-            raise ValueError(f"partition {sizes} is for {len(sizes)} subnetworks, not {n_subnetworks}")
-    if preprocess == "strided" and network.interface_preprocess is not None:
-        preprocess = network.interface_preprocess
-    elif isinstance(preprocess, str):
-        preprocess = _look_up("preprocess", preprocess, PREPROCESSES)
+    preprocess, coarse_factory = interface_factories(network, preprocess=preprocess, coarse=coarse)
     if n_coarse_units is None:
         n_coarse_units = paper_n_coarse_units(n_subnetworks)
     if n_coarse_units < 1 and coarse != "shortcut":
@@ -165,11 +163,39 @@ def plan_tearing(
             f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit, "
             "or none with the coarse network 'shortcut'"
         )
+    if not isinstance(partition, str):
+        sizes = check(partition, network.n_units)
+        if len(sizes) != n_subnetworks:
+            raise ValueError(f"partition {sizes} is for {len(sizes)} subnetworks, not {n_subnetworks}")
+    elif partition in COST_PARTITIONS:
+        if costs is None:
+            raise ValueError(f"partition {partition!r} goes by what units cost: give costs=…")
+        sizes = COST_PARTITIONS[partition](costs, n_subnetworks, n_coarse_units)
+    else:
+        sizes = _look_up("partition", partition, PARTITIONS, *COST_PARTITIONS)(network.n_units, n_subnetworks)
+    return Tearing(network, sizes, n_coarse_units, preprocess, coarse_factory, seed)
+
+
+def interface_factories(
+    network: FeedForward,
+    *,
+    preprocess: str | PreprocessFactory = "strided",
+    coarse: str | CoarseFactory = "units",
+) -> tuple[PreprocessFactory, CoarseFactory]:
+    """The factories of C^j, j > 1, and of F^j that :func:`plan_tearing` takes for these arguments.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if preprocess == "strided" and network.interface_preprocess is not None:
+        preprocess = network.interface_preprocess
+    elif isinstance(preprocess, str):
+        preprocess = _look_up("preprocess", preprocess, PREPROCESSES)
     if coarse == "units" and network.coarse is not None:
         coarse = network.coarse
     elif isinstance(coarse, str):
         coarse = _look_up("coarse network", coarse, COARSE_NETWORKS)
-    return Tearing(network, sizes, n_coarse_units, preprocess, coarse, seed)
+    return preprocess, coarse
 
 
 def _count(module: nn.Module) -> int:
@@ -177,8 +203,8 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _look_up(kind: str, name: str, registry: dict[str, Entry]) -> Entry:
-    """The registry's entry, or an error that lists the names there are."""
+def _look_up(kind: str, name: str, registry: dict[str, Entry], *others: str) -> Entry:
+    """The registry's entry, or an error that lists the names there are, ``others`` included."""
     if name not in registry:
-        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(registry)}")
+        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join([*registry, *others])}")
     return registry[name]

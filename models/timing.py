@@ -5,7 +5,8 @@ Needs torch only.
 """
 
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from models.autograd import seed_gradient
 from models.feedforward import Shape
 from models.initialisation import ModuleFactory
+from models.step_time import Cost, StepCosts
 from models.tearing import Tearing
 
 
@@ -80,6 +82,30 @@ def time_components(
         for repeat, (forward, backward) in enumerate(times):
             yield ComponentTime(component, j, "forward", repeat, forward, memory)
             yield ComponentTime(component, j, "backward", repeat, backward, memory)
+
+
+def step_costs(times: Iterable[ComponentTime]) -> list[StepCosts]:
+    """What :func:`time_components` has measured as the costs of a step, one entry a repeat."""
+    seconds: dict[tuple[int, str, int], dict[str, float]] = defaultdict(dict)
+    for one in times:
+        seconds[one.repeat, one.component, one.subnetwork][one.direction] = one.seconds
+
+    def costs(repeat: int, component: str) -> tuple[Cost, ...]:
+        return tuple(
+            Cost(each["forward"], each["backward"])
+            for (r, c, _), each in sorted(seconds.items())
+            if (r, c) == (repeat, component)
+        )
+
+    return [
+        StepCosts(
+            preprocess=costs(repeat, "preprocess"),
+            subnetworks=costs(repeat, "subnetwork"),
+            coarse_network=costs(repeat, "coarse_network"),
+            postprocess=costs(repeat, "postprocess")[0],
+        )
+        for repeat in sorted({repeat for repeat, _, _ in seconds})
+    ]
 
 
 def _time_one(

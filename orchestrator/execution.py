@@ -11,7 +11,8 @@ from ray import tune
 from ray.exceptions import RayError
 from rich.console import Console
 
-from models.timing import ComponentTime, time_components
+from models.step_time import critical_path
+from models.timing import ComponentTime, step_costs, time_components
 from orchestrator.config import Options
 from orchestrator.datasets import ImageData
 from orchestrator.devices import take_device
@@ -105,7 +106,7 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
                 dtype=getattr(torch, job.config.precision),
                 repeats=options.timing_repeats,
             )
-            return [_timing_row(job, device, measured) for measured in times]
+            return _timing_rows(job, device, list(times))
 
         trial_id = job.config.trial_id
         try:
@@ -117,13 +118,17 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
         store.write("timings", trial_id, store.read("timings", trial_id) + rows)
 
 
-def _timing_row(job: Job, device: torch.device, measured: ComponentTime) -> Row:
-    """A row of the timings frame."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {
+def _timing_rows(job: Job, device: torch.device, times: list[ComponentTime]) -> list[Row]:
+    """Rows of the timings frame: the components' times, and the critical path that follows from them."""
+    shared = {
         "trial_id": job.config.trial_id,
         "mode": "virtual",
-        **asdict(measured),
         "batch_size": job.config.batch_size,
-        "device": name,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
+    paths = [critical_path(costs) for costs in step_costs(times)]
+    step = {"component": "step", "subnetwork": 0, "direction": "critical_path"}
+    return [
+        *(shared | asdict(measured) for measured in times),
+        *(shared | step | {"repeat": repeat, "seconds": seconds} for repeat, seconds in enumerate(paths)),
+    ]

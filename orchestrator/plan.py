@@ -3,15 +3,20 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from rich import box
 from rich.table import Table
 
+from models.cost_profile import CostProfile
+from models.feedforward import FeedForward
+from models.partition import COST_PARTITIONS
 from models.registry import build_network
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import Options, Sweep, TrialConfig
+from orchestrator.costs import Costs
 from orchestrator.datasets import ImageData, load_dataset
-from orchestrator.devices import Available, gang_resources, n_actors, settle_devices
+from orchestrator.devices import Available, GangResources, gang_resources, n_actors, settle_devices
 from orchestrator.store import Store
 from orchestrator.trial import Job
 
@@ -39,8 +44,14 @@ class Plan:
     available: Available
 
 
-def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
+def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs | None = None) -> Plan:
     """Load the data, describe the networks, tear them, and see that everything fits.
+
+    Args:
+        sweep: what is asked.
+        options: how to run it.
+        available: devices there are.
+        costs: where partitions by cost take theirs from; without it they are refused.
 
     Raises:
         ValueError: anything that cannot work, with what to do about it.
@@ -49,7 +60,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
     largest = max(n_actors(config.n_subnetworks, config.strategy) for config in configs)
     devices = settle_devices(options.devices, n_actors=largest, available=available)
     data: dict[DataKey, ImageData] = {}
-    jobs = []
+    checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
         key = data_key(config)
         if key not in data:
@@ -72,12 +83,23 @@ def make_plan(sweep: Sweep, options: Options, available: Available) -> Plan:
             available=available,
             strategy=config.strategy,
         )
-        jobs.append(Job(config, tear_as_asked(config, images), resources))
+        network = describe(config, images)
+        by_cost = config.partition in COST_PARTITIONS and costs is not None
+        tearing = None if by_cost else tear_as_asked(config, network)
+        checked.append((config, network, resources, tearing))
+    jobs = []
+    for config, network, resources, tearing in checked:
+        n_coarse_units = {other.n_coarse_units for other in configs if other.coarse == config.coarse}
+        if tearing is None and costs is not None:
+            # Only now, when all else is known to be possible: measuring takes time.
+            profile = costs.profile(config, network, resources, n_coarse_units)
+            tearing = tear_as_asked(config, network, profile)
+        jobs.append(Job(config, cast(Tearing, tearing), resources))
     return Plan(jobs, data, available)
 
 
-def tear_as_asked(config: TrialConfig, images: ImageData) -> Tearing:
-    """The trial's network, torn for these images."""
+def describe(config: TrialConfig, images: ImageData) -> FeedForward:
+    """The trial's network for these images, known to run."""
     network = build_network(
         config.network,
         input_shape=images.input_shape,
@@ -86,6 +108,11 @@ def tear_as_asked(config: TrialConfig, images: ImageData) -> Tearing:
         **config.network_options,
     )
     _ = network.trace  # names a component that cannot be built or run
+    return network
+
+
+def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile | None = None) -> Tearing:
+    """The trial's network, torn."""
     tearing = plan_tearing(
         network,
         config.n_subnetworks,
@@ -93,6 +120,7 @@ def tear_as_asked(config: TrialConfig, images: ImageData) -> Tearing:
         n_coarse_units=config.n_coarse_units,
         preprocess=config.preprocess,
         coarse=config.coarse,
+        costs=costs,
         seed=config.seed,
     )
     # Counting builds every C^j and F^j once: a pair of shapes that nothing joins shows here.
@@ -139,11 +167,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
         table.add_column(column, overflow="fold")  # of any length
     for column in ("N", "units", "N_c", "parameters", "an actor ≤", "devices", "done"):
         table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
-    groups: dict[tuple[object, ...], list[Job]] = {}
-    for job in plan.jobs:
-        values = vars(job.config) | {"seed": None}
-        groups.setdefault(tuple(values.values()), []).append(job)
-    for jobs in groups.values():
+    for jobs in _by_seed(plan.jobs):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
         each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"
         table.add_row(
@@ -158,6 +182,20 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
             f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
         )
     return table
+
+
+def distinct(jobs: list[Job]) -> list[Job]:
+    """One of all jobs that differ in the seed alone."""
+    return [group[0] for group in _by_seed(jobs)]
+
+
+def _by_seed(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs that differ in the seed alone together."""
+    groups: dict[tuple[object, ...], list[Job]] = {}
+    for job in jobs:
+        values = vars(job.config) | {"seed": None}
+        groups.setdefault(tuple(values.values()), []).append(job)
+    return list(groups.values())
 
 
 def _largest_share(job: Job) -> int:

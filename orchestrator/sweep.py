@@ -13,7 +13,9 @@ import tyro
 from rich.console import Console
 
 from orchestrator.config import Options, Sweep
+from orchestrator.costs import Costs
 from orchestrator.devices import local_devices
+from orchestrator.forecast import forecast
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
 from orchestrator.presets import PRESETS
 from orchestrator.store import Store
@@ -72,13 +74,16 @@ def main(arguments: Sequence[str]) -> int:
 
             cluster.connect(asked.options.address)
             available = cluster.devices()
-        plan = make_plan(asked.sweep, asked.options, available)
         folder = Path(asked.options.store or Path("results", asked.preset)).expanduser()
+        costs = Costs(folder, address=asked.options.address)
+        plan = make_plan(asked.sweep, asked.options, available, costs)
         if asked.options.dry_run:
             console.print(plan_table(plan, Store(folder) if folder.exists() else None))
+            console.print(*forecast(plan, costs, asked.options))
             return 0
         store = Store(folder)
         lock = store.lock()
+        costs.save()
         jobs = pending(plan.jobs, store)
         to_time = untimed(plan.jobs, store) if asked.options.timing_repeats else []
     except ValueError as error:

@@ -12,7 +12,7 @@ from orchestrator.config import Sweep, TrialConfig
 from orchestrator.datasets import load_dataset
 from orchestrator.devices import GangResources
 from orchestrator.gang import Gang
-from orchestrator.plan import tear_as_asked
+from orchestrator.plan import describe, tear_as_asked
 
 GangFactory = Callable[[TrialConfig], Gang]
 
@@ -40,7 +40,7 @@ def start_gang(local_ray: None) -> Iterator[GangFactory]:
         resources = GangResources(n_actors, "cpu", cpus=0.1, gpus=0)
         group = placement_group(resources.bundles)
         try:
-            with Gang(config, tear_as_asked(config, images), ray.put(images), resources, group) as gang:
+            with Gang(config, tear_as_asked(config, describe(config, images)), ray.put(images), resources, group) as gang:
                 gang.connect(timeout=60)
                 yield gang
         finally:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from models import PararealNetwork
 from orchestrator.batches import Batches
 from orchestrator.datasets import load_dataset
-from orchestrator.plan import tear_as_asked
+from orchestrator.plan import describe, tear_as_asked
 from orchestrator.schedule import learning_rate
 
 
@@ -21,7 +21,7 @@ def one_process(config):
     )
     dtype = getattr(torch, config.precision)
     batches = Batches(data, batch_size=config.batch_size, seed=config.seed, dtype=dtype)
-    network = PararealNetwork(tear_as_asked(config, data)).to(dtype)
+    network = PararealNetwork(tear_as_asked(config, describe(config, data))).to(dtype)
     optimizer = torch.optim.SGD(
         network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
     )

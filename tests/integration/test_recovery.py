@@ -12,7 +12,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from orchestrator.datasets import load_dataset
 from orchestrator.devices import GangResources
 from orchestrator.files import remove
-from orchestrator.plan import tear_as_asked
+from orchestrator.plan import describe, tear_as_asked
 from orchestrator.store import Store
 from orchestrator.trial import Job, run_trial
 
@@ -25,7 +25,7 @@ def run(config, store, *, progress=lambda row: None, max_failures=2, timeout=60.
     resources = GangResources(config.n_subnetworks + 1, "cpu", cpus=0.1, gpus=0)
     group = placement_group(resources.bundles)
     try:
-        job = Job(config, tear_as_asked(config, images), resources)
+        job = Job(config, tear_as_asked(config, describe(config, images)), resources)
         run_trial(
             job,
             ray.put(images),

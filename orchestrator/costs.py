@@ -1,0 +1,111 @@
+"""What the components of a trial's network cost on its devices: measured once, kept in the store."""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import ray
+import torch
+
+from models.cost_profile import CostProfile, measure_profile
+from models.feedforward import FeedForward
+from models.tearing import interface_factories
+from orchestrator import cluster
+from orchestrator.config import TrialConfig
+from orchestrator.devices import GangResources, take_device
+from orchestrator.files import write_atomically
+
+
+class Costs:
+    """Cost profiles by network, interfaces, batch and device.
+
+    A profile decides where a network is cut, so it is measured once and then stays what it is: a trial
+    that goes on after an interruption finds the same cuts.
+
+    Args:
+        store: the result store's folder, which need not be there yet.
+        address: of the Ray cluster to measure on; None starts one here.
+        repeats: measurements of each component.
+    """
+
+    def __init__(self, store: Path, *, address: str | None = None, repeats: int = 5) -> None:
+        self._folder = store / "costs"
+        self._address = address
+        self._repeats = repeats
+        self._profiles: dict[str, CostProfile] = {}
+
+    def profile(
+        self,
+        config: TrialConfig,
+        network: FeedForward,
+        resources: GangResources,
+        n_coarse_units: Collection[int],
+    ) -> CostProfile:
+        """The profile of a trial's network, with the trial's kind of C^j and F^j, of these N_c at least."""
+        key = _key(config, network, resources)
+        path = self._folder / f"{key}.json"
+        if key not in self._profiles and path.exists():
+            self._profiles[key] = CostProfile.from_dict(json.loads(path.read_text()))
+        known = self._profiles.get(key)
+        if missing := set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set()):
+            measured = self._measure(config, network, resources, missing)
+            # What is known stays: the cuts that follow from it must not move.
+            self._profiles[key] = replace(known, coarse=measured.coarse | known.coarse) if known else measured
+        return self._profiles[key]
+
+    def save(self) -> None:
+        """Keep what has been measured in the store, for every later command."""
+        self._folder.mkdir(exist_ok=True)
+        for key, profile in self._profiles.items():
+            text = json.dumps(profile.to_dict())
+            write_atomically(self._folder / f"{key}.json", partial(_write, text))
+
+    def _measure(
+        self,
+        config: TrialConfig,
+        network: FeedForward,
+        resources: GangResources,
+        n_coarse_units: Collection[int],
+    ) -> CostProfile:
+        cluster.connect(self._address)
+        repeats = self._repeats
+
+        # On a device of the kind that the trial will have, and in a process that then ends.
+        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_calls=1, max_retries=0)
+        def measure() -> CostProfile:
+            device, _locks = take_device(resources)
+            preprocess, coarse = interface_factories(
+                network, preprocess=config.preprocess, coarse=config.coarse
+            )
+            return measure_profile(
+                network,
+                preprocess=preprocess,
+                coarse=coarse,
+                n_coarse_units=n_coarse_units,
+                batch_size=config.batch_size,
+                device=device,
+                dtype=getattr(torch, config.precision),
+                repeats=repeats,
+            )
+
+        return ray.get(measure.remote())
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text)
+
+
+def _key(config: TrialConfig, network: FeedForward, resources: GangResources) -> str:
+    """A name for everything that a component's cost depends on."""
+    facts = [
+        *(config.network, config.network_options, network.input_shape),
+        *(network.trace.shapes, network.trace.unit_parameters),
+        *(config.preprocess, config.coarse, config.batch_size, config.precision),
+        *(resources.device, resources.threads),
+    ]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:10]
+    return re.sub(r"[^A-Za-z0-9.-]", "_", f"{network.name}-{resources.device}-{digest}")

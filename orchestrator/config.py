@@ -12,8 +12,12 @@ from models.tearing import paper_n_coarse_units
 
 Precision = Literal["float32", "float64"]
 Schedule = Literal["step", "cosine"]
-Strategy = Literal["parareal", "serial"]
+Strategy = Literal["parareal", "serial", "data_parallel", "gpipe", "1f1b"]
 Devices = Literal["auto", "cpu", "cuda"]
+
+TORN: tuple[Strategy, ...] = ("parareal", "serial")
+"""Strategies that train the torn network f̃; the others train the original f, on several devices too."""
+PIPELINES: tuple[Strategy, ...] = ("gpipe", "1f1b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,24 @@ class TrialConfig:
             raise ValueError(f"--momentum {self.momentum}: give less than 1")
         if list(self.milestones) != sorted(set(self.milestones)) or any(m < 1 for m in self.milestones):
             raise ValueError(f"--milestones {self.milestones}: give increasing epochs, 1 or more")
+        n = self.n_subnetworks
+        if self.strategy == "data_parallel" and self.batch_size < n:
+            raise ValueError(f"--batch-size {self.batch_size} is too small for {n} workers: give {n} or more")
+        if self.strategy in PIPELINES and self.n_microbatches < n:
+            raise ValueError(
+                f"--batch-size {self.batch_size} cannot be cut into {n} to {4 * n} equal micro-batches for "
+                f"{n} stages: give a multiple of {n}"
+            )
+
+    @property
+    def n_microbatches(self) -> int:
+        """Equal parts M in which a batch goes through a pipeline: as many as fit, 4 N at most.
+
+        N stages idle for (N − 1) / (M + N − 1) of a step, which Huang et al. (GPipe, 2019) call
+        negligible from M = 4 N on; smaller parts only compute less efficiently.
+        """
+        most = min(4 * self.n_subnetworks, self.batch_size)
+        return next(m for m in range(most, 0, -1) if self.batch_size % m == 0)
 
     @property
     def network_options(self) -> dict[str, int]:
@@ -82,7 +104,8 @@ class TrialConfig:
         values = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(values.encode()).hexdigest()[:10]
         depth = "" if self.depth is None else f"-{self.depth}"
-        words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}-s{self.seed}"
+        strategy = "" if self.strategy in TORN else f"-{self.strategy}"
+        words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}{strategy}-s{self.seed}"
         # A data set may be a path and a network a module: keep what is safe in a file name, and
         # begin with no dot or underscore, which readers of Parquet folders pass over.
         readable = re.sub(r"[^A-Za-z0-9.-]", "_", words)[-80:].lstrip("-._")
@@ -107,7 +130,9 @@ class Sweep:
     width: tuple[int | None, ...] = (8,)
     """Width of the network; 16 is the ResNet's usual. None: the architecture's default."""
     partition: tuple[str, ...] = ("uniform",)
-    """How units are shared out; uniform is the paper's: ⌈units / N⌉ each, the last takes the rest."""
+    """How units are shared out: uniform (the paper's: ⌈units / N⌉ each, the last takes the rest),
+    balanced (by measured cost, the dearest subnetwork as cheap as can be) or staggered (the shortest
+    critical path: later subnetworks are larger, the coarse network's time hides behind theirs)."""
     preprocess: tuple[str, ...] = ("strided",)
     """C^j for j > 1: strided (the paper's 1×1 convolution), patch (s×s, reads every pixel) or stem
     (a 3×3 convolution and ReLU before the patch: most accurate)."""
@@ -119,7 +144,10 @@ class Sweep:
 
     strategy: tuple[Strategy, ...] = ("parareal",)
     """parareal: an actor and a device for each subnetwork and the driver; serial: the whole network,
-    torn or not, in one actor on one device (the same result, to study accuracy on few devices)."""
+    torn or not, in one actor on one device (the same result, to study accuracy on few devices).
+    What else N devices can do, with the network as it is: data_parallel: N workers, each with a share
+    of every batch; gpipe, 1f1b: N stages, through which every batch goes in micro-batches. N = 1 is the
+    serial network, whatever this says."""
 
     epochs: tuple[int, ...] = (8,)
     """Passes over the training images; 0: do not train, only time the components."""
@@ -164,9 +192,15 @@ class Sweep:
             combination = dict(zip(names, values, strict=True)) | {"milestones": tuple(self.milestones)}
             n = cast(int, combination["n_subnetworks"])
             if n == 1:
-                # The serial network has no C^2, no F^1 and no cuts: one trial, whatever these say.
-                combination |= {"partition": "uniform", "preprocess": "strided", "coarse": "units"}
+                combination["strategy"] = "serial"
+            if n == 1 or combination["strategy"] not in TORN:
+                # The network itself has no C^2 and no F^1: one trial, whatever these say.
+                combination |= {"preprocess": "strided", "coarse": "units"}
                 combination["n_coarse_units"] = paper_n_coarse_units(1)
+                if combination["strategy"] not in PIPELINES:
+                    combination["partition"] = "uniform"  # there are no cuts either
+                elif combination["partition"] == "staggered":
+                    combination["partition"] = "balanced"  # no coarse network to make room for
             elif combination["coarse"] == "shortcut":
                 combination["n_coarse_units"] = 0
             elif combination["n_coarse_units"] is None and n > 1:
@@ -196,13 +230,20 @@ class Options:
     timing_repeats: int = 5
     """Measurements of each component's gradient time after training; 0: none."""
     dry_run: bool = False
-    """Print what would run (trials, partitions, parameters, devices) and stop."""
+    """Print what would run (trials, partitions, parameters, devices), measure what the components cost,
+    predict the time of a step, recommend N and partition for other numbers of devices, and stop."""
+    link_bandwidth: float = 10.0
+    """GB/s between two devices, for --dry-run's predictions."""
+    link_latency: float = 50.0
+    """Microseconds that any transfer takes, for --dry-run's predictions."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.timeout <= 0:
             raise ValueError(f"--timeout {self.timeout}: give a positive number of seconds")
-        for name in ("max_failures", "timing_repeats"):
+        if self.link_bandwidth <= 0:
+            raise ValueError(f"--link-bandwidth {self.link_bandwidth}: give a positive number of GB/s")
+        for name in ("max_failures", "timing_repeats", "link_latency"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give 0 or more")
         if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:

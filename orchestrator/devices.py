@@ -10,7 +10,7 @@ from typing import Literal, TextIO
 
 import torch
 
-from orchestrator.config import Devices, Strategy
+from orchestrator.config import PIPELINES, Devices, Strategy
 
 HEAD_RESOURCE = "node:__internal_head__"
 """Ray's own resource of the head node; the trial's coordinator, which writes the store, runs there."""
@@ -31,10 +31,10 @@ def local_devices() -> Available:
 
 @dataclass(frozen=True)
 class GangResources:
-    """What one trial reserves: the same for the driver and for each of its subnetworks.
+    """What one trial reserves: the same for each of its actors.
 
     Attributes:
-        n_actors: N subnetworks and one driver.
+        n_actors: such as N subnetworks and one driver, see :func:`n_actors`.
         device: ``"cuda"`` or ``"cpu"``.
         cpus: processor cores of each actor; a fraction where they share.
         gpus: GPUs of each actor, 1 or 0.
@@ -52,7 +52,7 @@ class GangResources:
 
     @property
     def bundles(self) -> list[dict[str, float]]:
-        """Placement group: the coordinator on the head, the driver, then the subnetworks in order."""
+        """Placement group: the coordinator on the head, then its actors in order, the driver first."""
         actor = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
         return [{HEAD_RESOURCE: 0.001}, *([actor] * self.n_actors)]
 
@@ -69,8 +69,8 @@ def settle_devices(devices: Devices, *, n_actors: int, available: Available) -> 
 
 
 def n_actors(n_subnetworks: int, strategy: Strategy) -> int:
-    """Size of a gang: the subnetworks and their driver, or one actor with the whole network."""
-    return 1 if strategy == "serial" else n_subnetworks + 1
+    """Size of a gang: the subnetworks and their driver, the workers or stages, or one serial actor."""
+    return {"serial": 1, "parareal": n_subnetworks + 1}.get(strategy, n_subnetworks)
 
 
 def gang_resources(
@@ -87,17 +87,15 @@ def gang_resources(
         ValueError: more than there is; the message says how many there are and what to do.
     """
     size = n_actors(n_subnetworks, strategy)
-    several = "s" if n_subnetworks > 1 else ""
-    gang = (
-        "a serial network needs" if size == 1 else f"{n_subnetworks} subnetwork{several} and the driver need"
-    )
+    gang = _gang(n_subnetworks, strategy)
     use_gpus = devices == "cuda"
     if use_gpus and available.gpus < size:
         remedies = ["pass --devices cpu"]
         if available.gpus >= 1:  # enough for one actor, so this is a gang
             remedies.append("--strategy serial")
         if available.gpus >= 2:
-            remedies.insert(0, f"lower --n-subnetworks to {int(available.gpus) - 1}")
+            fits = n_subnetworks - (size - int(available.gpus))
+            remedies.insert(0, f"lower --n-subnetworks to {fits}")
         raise ValueError(f"{gang} {size} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
     cpus = cpus_per_actor
     if cpus is None:
@@ -109,6 +107,18 @@ def gang_resources(
             f"{available.cpus:g}: lower --cpus-per-actor"
         )
     return GangResources(size, devices, cpus, float(use_gpus))
+
+
+def _gang(n: int, strategy: Strategy) -> str:
+    """Who needs devices, and its verb."""
+    several = "s" if n > 1 else ""
+    if strategy == "serial":
+        return "a serial network needs"
+    if strategy == "data_parallel":
+        return f"{n} worker{several} need"
+    if strategy in PIPELINES:
+        return f"{n} stage{several} need"
+    return f"{n} subnetwork{several} and the driver need"
 
 
 def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:

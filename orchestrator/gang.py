@@ -1,6 +1,7 @@
 """The gang of one trial: the actors that live and die together.
 
-A driver and N subnetworks, or one actor with the whole network (strategy "serial").
+A driver and N subnetworks ("parareal"), N workers ("data_parallel"), N stages ("gpipe", "1f1b"), or one
+actor with the whole network ("serial").
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from models.tearing import Tearing
 from orchestrator.actor import Actor, EpochReport
-from orchestrator.config import TrialConfig
+from orchestrator.config import PIPELINES, TrialConfig
+from orchestrator.data_parallel import DataParallelActor
 from orchestrator.devices import GangResources
 from orchestrator.driver import DriverActor
+from orchestrator.pipeline import PipelineActor
 from orchestrator.serial import SerialActor
 from orchestrator.subnetwork import SubnetworkActor
 from orchestrator.transport import TransportError
@@ -28,9 +31,11 @@ class GangError(RuntimeError):
 class Gang:
     """Starts the actors of a trial in a placement group and speaks to all of them at once.
 
-    Bundle 0 of the group is the coordinator's own, bundle 1 the driver's (or the whole network's),
-    bundle j + 1 subnetwork j's (see :attr:`GangResources.bundles`). Use as a context manager: the actors
-    end with the block.
+    Bundle 0 of the group is the coordinator's own, the others the actors' in order (see
+    :attr:`GangResources.bundles`). Use as a context manager: the actors end with the block.
+
+    Any kind of actor has ``run_epoch``, ``restore`` and ``state``; of several the first has ``open``,
+    which gives the others a :class:`Rendezvous`, and all have ``connect``.
 
     Args:
         config: the trial.
@@ -62,11 +67,17 @@ class Gang:
                 .remote(config, tearing, *args, data, resources)
             )
 
+        js = range(1, config.n_subnetworks + 1)
         if config.strategy == "serial":
             self.parts = ["network"]
             self.actors = [start(SerialActor, 1)]
+        elif config.strategy == "data_parallel":
+            self.parts = [f"worker-{j}" for j in js]
+            self.actors = [start(DataParallelActor, j, j) for j in js]
+        elif config.strategy in PIPELINES:
+            self.parts = [f"stage-{j}" for j in js]
+            self.actors = [start(PipelineActor, j, j) for j in js]
         else:
-            js = range(1, tearing.n_subnetworks + 1)
             self.parts = ["driver", *(f"subnetwork-{j}" for j in js)]
             self.actors = [start(DriverActor, 1), *(start(SubnetworkActor, j + 1, j) for j in js)]
 
@@ -85,16 +96,20 @@ class Gang:
         Raises:
             GangError: an actor is gone.
         """
-        driver, *subnetworks = self.actors
-        if not subnetworks:
+        first, *others = self.actors
+        if not others:
             return
-        rendezvous = self._gather([driver.open.remote(timeout)])[0]
-        self._gather([driver.connect.remote(), *(s.connect.remote(rendezvous) for s in subnetworks)])
+        rendezvous = self._gather([first.open.remote(timeout)])[0]
+        self._gather([first.connect.remote(), *(actor.connect.remote(rendezvous) for actor in others)])
 
     def restore(self, states: dict[str, bytes]) -> None:
-        """Give every actor its state from a checkpoint, by part."""
+        """Give every actor its state from a checkpoint, by part; the first's to those without their own."""
+        shared = states[self.parts[0]]
         self._gather(
-            [actor.restore.remote(states[p]) for p, actor in zip(self.parts, self.actors, strict=True)]
+            [
+                actor.restore.remote(states.get(part, shared))
+                for part, actor in zip(self.parts, self.actors, strict=True)
+            ]
         )
 
     def run_epoch(self, epoch: int) -> dict[str, EpochReport]:

@@ -7,13 +7,14 @@ from typing import cast
 
 from rich import box
 from rich.table import Table
+from torch import nn
 
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
 from models.registry import build_network
 from models.tearing import Tearing, plan_tearing
-from orchestrator.config import Options, Sweep, TrialConfig
+from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig
 from orchestrator.costs import Costs
 from orchestrator.datasets import ImageData, load_dataset
 from orchestrator.devices import Available, GangResources, gang_resources, n_actors, settle_devices
@@ -112,14 +113,15 @@ def describe(config: TrialConfig, images: ImageData) -> FeedForward:
 
 
 def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile | None = None) -> Tearing:
-    """The trial's network, torn."""
+    """The trial's network, torn; for strategies that train the network itself, with nothing at the cuts."""
+    torn = config.strategy in TORN
     tearing = plan_tearing(
         network,
-        config.n_subnetworks,
+        1 if config.strategy == "data_parallel" else config.n_subnetworks,
         partition=config.partition,
         n_coarse_units=config.n_coarse_units,
-        preprocess=config.preprocess,
-        coarse=config.coarse,
+        preprocess=config.preprocess if torn else nn.Identity,
+        coarse=config.coarse if torn else nn.Identity,
         costs=costs,
         seed=config.seed,
     )
@@ -134,7 +136,7 @@ def pending(jobs: list[Job], store: Store) -> list[Job]:
 
 
 def untimed(jobs: list[Job], store: Store) -> list[Job]:
-    """One job for each distinct network configuration whose components have not been timed yet.
+    """One job for each distinct torn network whose components have not been timed yet.
 
     Seeds and training settings make no difference to a component's time.
     """
@@ -142,6 +144,8 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
     chosen: dict[tuple[object, ...], Job] = {}
     for job in jobs:
         config = job.config
+        if config.strategy not in TORN:
+            continue
         key = (
             *(
                 config.dataset,
@@ -165,17 +169,22 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
     table = Table(title=f"{len(plan.jobs)} trials on {there}", box=box.SIMPLE, padding=0, show_edge=False)
     for column in ("network", "data set"):
         table.add_column(column, overflow="fold")  # of any length
+    several = len({job.config.strategy for job in plan.jobs if job.config.n_subnetworks > 1}) > 1
+    if several:
+        table.add_column("strategy", no_wrap=True)
     for column in ("N", "units", "N_c", "parameters", "an actor ≤", "devices", "done"):
         table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
     for jobs in _by_seed(plan.jobs):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
         each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"
+        torn = config.n_subnetworks > 1 and config.strategy in TORN
         table.add_row(
             tearing.network.name,
             config.dataset,
+            *([config.strategy] if several else []),
             str(config.n_subnetworks),
             sizes_text(tearing.sizes),
-            str(config.n_coarse_units) if config.n_subnetworks > 1 else "–",
+            str(config.n_coarse_units) if torn else "–",
             f"{tearing.n_parameters:,}",
             f"{_largest_share(jobs[0]):,}",
             f"{resources.n_actors} × {each}",
@@ -201,11 +210,14 @@ def _by_seed(jobs: list[Job]) -> list[list[Job]]:
 def _largest_share(job: Job) -> int:
     """Number of parameters of the actor that trains most."""
     tearing = job.tearing
-    if job.resources.n_actors == 1:
+    if tearing.n_subnetworks == 1 or job.resources.n_actors == 1:
         return tearing.n_parameters
     driver = sum(tearing.coarse_parameters) + tearing.network.trace.postprocess_parameters
-    subnetworks = map(sum, zip(tearing.preprocess_parameters, tearing.subnetwork_parameters, strict=True))
-    return max(driver, *subnetworks)
+    shares = list(map(sum, zip(tearing.preprocess_parameters, tearing.subnetwork_parameters, strict=True)))
+    if job.config.strategy in PIPELINES:
+        *shares, last = shares
+        return max(*shares, last + driver)  # h is the last stage's
+    return max(driver, *shares)
 
 
 def sizes_text(sizes: Sequence[int]) -> str:

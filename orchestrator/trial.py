@@ -80,7 +80,7 @@ def run_trial(
                     if not all(report.completed for report in reports.values()):
                         record.close("diverged", f"the loss was not finite in epoch {epoch}")
                         return
-                    checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items()})
+                    checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items() if r.state})
                     progress(row)
                     failures = 0
         except GangError as error:

@@ -1,10 +1,13 @@
 """Every component is measured once for all places where it can stand, and found again from any partition."""
 
 import json
+import time
 import weakref
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from math import isinf
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from models.preprocess import strided
 from models.resnet import resnet
 from models.step_time import Cost, critical_path
 from models.tearing import plan_tearing
+from models.timing import time_components
 
 ALIVE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -41,6 +45,37 @@ class Counted(nn.Linear):
 @pytest.fixture(autouse=True)
 def nothing_counted() -> None:
     Counted.most_alive = Counted.n_calls = 0
+
+
+class Spend(torch.autograd.Function):
+    """Nothing but time, on a clock that nothing else moves."""
+
+    now = 0.0
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, forward: float, backward: float) -> Tensor:
+        ctx.backward_seconds = backward
+        Spend.now += forward
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        Spend.now += ctx.backward_seconds
+        return gradients[0], None, None
+
+
+class Takes(nn.Module):
+    """The identity in so many seconds each way."""
+
+    def __init__(self, forward: float, backward: float) -> None:
+        super().__init__()
+        self.seconds = forward, backward
+
+    def extra_repr(self) -> str:
+        return str(self.seconds)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Spend.apply(x, *self.seconds)
 
 
 def chain(*widths: int) -> FeedForward:
@@ -130,17 +165,28 @@ def test_never_more_than_a_run_of_units_is_held() -> None:
     assert Counted.most_alive == RUN
 
 
-def test_a_slow_unit_shows() -> None:
-    class Slow(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            big = torch.ones(300, 300)
-            for _ in range(20):
-                big = big @ big / 300
-            return x * big[0, 0]
-
-    network = FeedForward(nn.Identity(), [lambda: nn.Linear(2, 2), Slow], nn.Identity(), (2,))
-    fast, slow = profile_of(network, repeats=3).units
-    assert slow.forward > 3 * fast.forward
+def test_a_partition_costs_what_its_components_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: Spend.now)
+    seconds = [(1, 2)] * 6 + [(8, 4), (16, 32), (8, 4)]
+    network = FeedForward(
+        nn.Linear(2, 2),
+        [partial(Takes, *pair) for pair in seconds],
+        lambda: Takes(64, 128),
+        (2,),
+        coarse=lambda reads, returns, n: Takes(256 * n, 512 * n),
+    )
+    profile = profile_of(network, (1, 2))
+    assert profile.units == tuple(Cost(*pair) for pair in seconds)
+    for sizes in ((9,), (4, 5), (1, 3, 5)):
+        tearing = plan_tearing(network, len(sizes), partition=sizes, n_coarse_units=2)
+        costs = profile.step_costs(sizes, 2)
+        predicted = {("postprocess", 0): costs.postprocess}
+        for name in ("preprocess", "subnetwork", "coarse_network"):
+            column = costs.subnetworks if name == "subnetwork" else getattr(costs, name)
+            predicted |= {(name, j): cost for j, cost in enumerate(column, start=1)}
+        for measured in time_components(tearing, batch_size=2, repeats=1, warmup=0):
+            cost = predicted[measured.component, measured.subnetwork]
+            assert getattr(cost, measured.direction) == measured.seconds
 
 
 def test_no_partition_uses_a_cut_where_nothing_can_stand() -> None:

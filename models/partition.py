@@ -85,6 +85,8 @@ def staggered(profile: "CostProfile", n_subnetworks: int, n_coarse_units: int) -
     """
     n_units = profile.n_units
     _check_number(n_units, n_subnetworks)
+    if n_subnetworks == 1:
+        return (n_units,)  # needs no F^j: whatever N_c is, it may be one that was not measured
     own, coarse = _costs_between_cuts(profile, n_coarse_units)
     cuts, times = np.zeros(1, dtype=np.intp), np.zeros((2, 1))  # where a way has come to, and its (a, b)
     steps: list[tuple[Indices, Indices]] = []

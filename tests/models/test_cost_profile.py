@@ -222,6 +222,7 @@ def test_an_n_c_that_was_not_measured_is_refused() -> None:
         profile.step_costs((1, 1), 1)
     with pytest.raises(ValueError, match="of 3 units were not measured"):
         staggered(profile, 2, 3)
+    assert staggered(profile, 1, 12) == (2,)  # the serial network has no coarse network
 
 
 def test_sizes_that_lose_units_are_refused() -> None:

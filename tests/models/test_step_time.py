@@ -3,13 +3,11 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import published
-from analysis.tables import _virtual_times
 from models.step_time import DRIVER, Cost, Span, StepCosts, critical_path, paper_sum, simulate
 
 seconds = st.integers(0, 100).map(lambda k: k / 7)  # sevenths, so that sums are rounded
@@ -116,31 +114,6 @@ def test_the_papers_sum_is_the_total_of_table_2() -> None:
             postprocess=Cost(row.postprocessing, 0),
         )
         assert paper_sum(costs) == pytest.approx(row.total, abs=2e-4)  # published to four digits
-
-
-def test_the_papers_sum_is_the_total_of_our_table_2() -> None:
-    costs = StepCosts(
-        preprocess=(Cost(1, 2), Cost(4, 3), Cost(2, 2)),
-        subnetworks=(Cost(10, 25), Cost(12, 22), Cost(8, 28)),
-        coarse_network=(Cost(3, 5), Cost(2, 7)),
-        postprocess=Cost(0.5, 0.25),
-    )
-    components = {
-        "preprocess": costs.preprocess,
-        "subnetwork": costs.subnetworks,
-        "coarse_network": costs.coarse_network,
-        "postprocess": (costs.postprocess,),
-    }
-    timings = pd.DataFrame(
-        [
-            {"component": name, "subnetwork": j, "direction": direction, "seconds": getattr(cost, direction)}
-            for name, column in components.items()
-            for j, cost in enumerate(column, start=1)
-            for direction in ("forward", "backward")
-        ]
-    )
-    timings[["configuration", "trial_id", "device", "batch_size", "repeat"]] = "a", "a", "cpu", 2, 0
-    assert _virtual_times(timings)["total"].item() == paper_sum(costs) == 7 + 36 + 17 + 0.75
 
 
 @given(step_costs())

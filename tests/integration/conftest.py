@@ -10,7 +10,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from orchestrator import cluster
 from orchestrator.config import Sweep, TrialConfig
 from orchestrator.datasets import load_dataset
-from orchestrator.devices import GangResources
+from orchestrator.devices import GangResources, n_actors
 from orchestrator.gang import Gang
 from orchestrator.plan import describe, tear_as_asked
 
@@ -36,11 +36,13 @@ def start_gang(local_ray: None) -> Iterator[GangFactory]:
             train_subset=config.train_subset,
             validation_subset=config.validation_subset,
         )
-        n_actors = 1 if config.strategy == "serial" else config.n_subnetworks + 1
-        resources = GangResources(n_actors, "cpu", cpus=0.1, gpus=0)
+        size = n_actors(config.n_subnetworks, config.strategy)
+        resources = GangResources(size, "cpu", cpus=0.1, gpus=0)
         group = placement_group(resources.bundles)
         try:
-            with Gang(config, tear_as_asked(config, describe(config, images)), ray.put(images), resources, group) as gang:
+            with Gang(
+                config, tear_as_asked(config, describe(config, images)), ray.put(images), resources, group
+            ) as gang:
                 gang.connect(timeout=60)
                 yield gang
         finally:

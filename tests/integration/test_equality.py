@@ -1,6 +1,7 @@
 """Actor-parallel training equals training the same network in one process, gradient by gradient."""
 
 import io
+from dataclasses import replace
 
 import pytest
 import ray
@@ -8,14 +9,21 @@ import torch
 from torch.nn import functional as F
 
 from models import PararealNetwork
+from models.partition import uniform
 from orchestrator.batches import Batches
+from orchestrator.config import PIPELINES, TORN
 from orchestrator.datasets import load_dataset
 from orchestrator.plan import describe, tear_as_asked
 from orchestrator.schedule import learning_rate
 
 
 def one_process(config):
-    """Train in this process; returns the network (gradients of the last step in place) and metrics."""
+    """Train in this process; returns the network (gradients of the last step in place) and metrics.
+
+    Strategies without a coarse network train the serial network, whatever N.
+    """
+    if config.strategy not in TORN:
+        config = replace(config, n_subnetworks=1, strategy="serial")
     data = load_dataset(
         config.dataset, train_subset=config.train_subset, validation_subset=config.validation_subset
     )
@@ -53,11 +61,18 @@ def one_process(config):
     return network, metrics
 
 
-def in_one_process(part, name):
-    """The one-process network's name for an actor's parameter."""
-    if part in ("driver", "network"):
+def in_one_process(part, name, sizes):
+    """The one-process network's name for an actor's parameter; ``sizes`` are the stages' units."""
+    kind, _, number = part.partition("-")
+    if kind not in ("subnetwork", "stage"):
         return name
-    j = int(part.removeprefix("subnetwork-"))
+    j = int(number)
+    if kind == "stage":
+        component, _, rest = name.partition(".")
+        unit, _, rest_of_unit = rest.partition(".")
+        if component == "units":
+            return f"subnetworks.0.{int(unit) + sum(sizes[: j - 1])}.{rest_of_unit}"
+        return name.replace("preprocess.", "preprocesses.0.") if component == "preprocess" else name
     return name.replace("preprocess.", f"preprocesses.{j - 1}.").replace("units.", f"subnetworks.{j - 1}.")
 
 
@@ -81,6 +96,19 @@ ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size":
         (2, {"network": "mlp", "depth": 6, "width": 12}),
         (2, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch", "n_coarse_units": 1}),
         (3, {"network": "vit", "depth": 6, "width": 12, "n_coarse_units": 1}),
+        (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2
+        (2, {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
+        (
+            3,
+            {
+                "strategy": "1f1b",
+                "network": "vit",
+                "depth": 7,
+                "width": 12,
+                "train_subset": 12,
+                "batch_size": 6,
+            },
+        ),
     ],
 )
 def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, options):
@@ -92,15 +120,17 @@ def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, opti
         gradients = dict(zip(gang.parts, ray.get([a.gradients.remote() for a in gang.actors]), strict=True))
 
     for report, metrics in zip(reports, expected_metrics, strict=True):
-        lead = report[gang.parts[0]]
+        (lead,) = (of_actor for of_actor in report.values() if of_actor.metrics)
         for name, value in metrics.items():
             assert lead.metrics[name] == pytest.approx(value, rel=tolerance), name
     states = {}
     actual_gradients = {}
+    sizes = uniform(len(expected.subnetworks[0]), n_subnetworks) if config.strategy in PIPELINES else ()
     for part, report in reports[-1].items():
-        state = torch.load(io.BytesIO(report.state), weights_only=True)["module"]
-        states |= {in_one_process(part, name): value for name, value in state.items()}
-        actual_gradients |= {in_one_process(part, n): value for n, value in gradients[part].items()}
+        if report.state:
+            state = torch.load(io.BytesIO(report.state), weights_only=True)["module"]
+            states |= {in_one_process(part, name, sizes): value for name, value in state.items()}
+        actual_gradients |= {in_one_process(part, n, sizes): value for n, value in gradients[part].items()}
     # Weights and BatchNorm statistics, all of them and no others.
     assert states.keys() == expected.state_dict().keys()
     for name, value in expected.state_dict().items():

@@ -1,8 +1,5 @@
 """Data-parallel and pipelined trials through the death of their actors, against the serial trial."""
 
-import signal
-import threading
-import time
 from dataclasses import replace
 
 import pandas as pd
@@ -35,25 +32,18 @@ def run(config, store, progress=lambda row: None):
     return tuple(frames)
 
 
-def own_processes(title):
-    """Processes of this test's Ray whose title begins so."""
-    children = psutil.Process().children(recursive=True)
-    return [process for process in children if (process.cmdline() or [""])[0].startswith(title)]
-
-
-def signal_in_the_middle_of_an_epoch(actor, what, hit):
-    """Send a signal to one process of an actor class as soon as it is seen running an epoch."""
-    deadline = time.monotonic() + 60
-    while not hit and time.monotonic() < deadline:
-        for process in own_processes(f"ray::{actor}.run_epoch")[-1:]:
-            process.send_signal(what)
-            hit.append(process)
+def one_process(actor):
+    """A process of this test's own Ray that holds an actor of this class."""
+    for process in psutil.Process().children(recursive=True):
+        if (process.cmdline() or [""])[0].startswith(f"ray::{actor}"):
+            return process
+    raise AssertionError(f"no {actor}")
 
 
 @pytest.fixture(scope="module")
 def serial_config(trial):
     return trial(
-        n_subnetworks=1, network="mlp", depth=6, width=12, epochs=3, train_subset=400, validation_subset=None
+        n_subnetworks=1, network="mlp", depth=6, width=12, epochs=3, train_subset=80, validation_subset=None
     )
 
 
@@ -65,25 +55,31 @@ def serial_epochs(local_ray, serial_config, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "actor", "component"),
-    [("data_parallel", "DataParallelActor", "worker"), ("1f1b", "PipelineActor", "stage")],
+    ("strategy", "actor", "component", "saved"),
+    [
+        ("data_parallel", "DataParallelActor", "worker", {"worker-1"}),
+        ("1f1b", "PipelineActor", "stage", {"stage-1", "stage-2"}),
+    ],
 )
 def test_a_trial_that_loses_an_actor_ends_with_the_serial_trials_numbers(
-    serial_config, serial_epochs, tmp_path, strategy, actor, component
+    serial_config, serial_epochs, tmp_path, strategy, actor, component, saved
 ):
+    store = Store(tmp_path)
     config = replace(serial_config, strategy=strategy, n_subnetworks=2)
     killed = []
 
-    def kill_in_the_second_epoch(row):
-        if row["epoch"] == 1:
-            arguments = (actor, signal.SIGKILL, killed)
-            threading.Thread(target=signal_in_the_middle_of_an_epoch, args=arguments).start()
+    def kill_before_the_second_epoch(row):
+        if row["epoch"] == 1 and not killed:
+            killed.append(one_process(actor))
+            killed[0].kill()
 
-    epochs, trials, timings = run(config, Store(tmp_path), kill_in_the_second_epoch)
+    epochs, trials, timings = run(config, store, kill_before_the_second_epoch)
     assert killed
     assert not killed[0].is_running()
     assert list(trials["status"]) == ["finished"]
     pd.testing.assert_frame_equal(epochs[COMPARED], serial_epochs[COMPARED], check_exact=False, rtol=1e-9)
+    last = store.checkpoints(config.trial_id) / "epoch-0003"
+    assert {path.stem for path in last.glob("*.pt")} == saved
     assert (epochs["bytes_sent"] > 0).all()
     assert set(timings["component"]) == {component}
     assert set(timings["subnetwork"]) == {1, 2}
@@ -91,22 +87,28 @@ def test_a_trial_that_loses_an_actor_ends_with_the_serial_trials_numbers(
     assert (timings["seconds"] >= 0).all()
 
 
+@pytest.mark.parametrize("strategy", ["data_parallel", "gpipe"])
+def test_a_loss_that_is_not_finite_stops_all_actors(local_ray, trial, tmp_path, strategy):
+    config = trial(strategy=strategy, network="mlp", depth=6, width=12, learning_rate=1e200, epochs=9)
+    epochs, trials, _ = run(config, Store(tmp_path))
+    assert list(trials["status"]) == ["diverged"]
+    assert "not finite" in trials["error"][0]
+    assert len(epochs) < 9
+
+
 def test_a_frozen_stage_ends_the_gang(local_ray, trial):
-    config = trial(strategy="gpipe", network="mlp", depth=6, width=12, train_subset=None)
+    config = trial(strategy="gpipe", network="mlp", depth=6, width=12)
     images = load_dataset(config.dataset, train_subset=config.train_subset)
     resources = GangResources(2, "cpu", cpus=0.1, gpus=0)
     group = placement_group(resources.bundles)
-    frozen = []
     try:
         tearing = tear_as_asked(config, describe(config, images))
         with Gang(config, tearing, ray.put(images), resources, group) as gang:
             gang.connect(timeout=5)
-            arguments = ("PipelineActor", signal.SIGSTOP, frozen)
-            threading.Thread(target=signal_in_the_middle_of_an_epoch, args=arguments).start()
+            frozen = one_process("PipelineActor")
+            frozen.suspend()
             with pytest.raises(GangError, match="lost a peer: stage-"):
                 gang.run_epoch(1)
-        assert frozen
+        frozen.kill()
     finally:
-        for process in frozen:
-            process.kill()
         remove_placement_group(group)

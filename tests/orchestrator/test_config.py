@@ -38,6 +38,8 @@ OTHER = {
     "momentum": 0.8,
     "weight_decay": 0.0,
     "precision": "float64",
+    "channels_last": True,
+    "compiled": True,
 }
 
 
@@ -64,6 +66,52 @@ def test_the_serial_network_is_one_trial_whatever_the_cuts_are_like():
     assert Counter(t.n_subnetworks for t in trials) == {1: 1, 3: 16}
     (plain,) = Sweep(n_subnetworks=(1,), seed=(0,)).trials()
     assert plain in trials
+
+
+STRATEGIES = ("parareal", "serial", "data_parallel", "gpipe", "1f1b")
+
+
+def test_the_serial_network_is_one_trial_whatever_the_strategy():
+    (trial,) = Sweep(n_subnetworks=(1,), seed=(0,), strategy=STRATEGIES).trials()
+    assert trial.strategy == "serial"
+
+
+def test_strategies_without_a_coarse_network_are_one_trial_whatever_it_is_like():
+    options = {"preprocess": ("patch", "strided"), "coarse": ("units", "shortcut"), "n_coarse_units": (1, 2)}
+    trials = Sweep(n_subnetworks=(4,), seed=(0,), strategy=STRATEGIES, **options).trials()
+    counts = Counter(trial.strategy for trial in trials)
+    assert counts == {"parareal": 6, "serial": 6, "data_parallel": 1, "gpipe": 1, "1f1b": 1}
+
+
+def test_only_what_is_cut_has_partitions():
+    partitions = ("uniform", "balanced", "staggered")
+    trials = Sweep(n_subnetworks=(4,), seed=(0,), strategy=STRATEGIES, partition=partitions).trials()
+    found = {strategy: {t.partition for t in trials if t.strategy == strategy} for strategy in STRATEGIES}
+    assert found["parareal"] == set(partitions)
+    assert found["data_parallel"] == {"uniform"}
+    assert found["gpipe"] == {"uniform", "balanced"}  # nothing to stagger without a coarse network
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "n_microbatches"),
+    [(2, 64, 8), (3, 64, 8), (4, 128, 16), (18, 128, 64), (6, 10, 10), (5, 5, 5)],
+)
+def test_a_batch_is_cut_into_as_many_equal_microbatches_as_fit_four_a_stage(n, batch_size, n_microbatches):
+    config = replace(BASE, n_subnetworks=n, batch_size=batch_size, strategy="gpipe")
+    assert config.n_microbatches == n_microbatches
+
+
+@pytest.mark.parametrize(
+    ("strategy", "n", "batch_size", "message"),
+    [
+        ("data_parallel", 9, 8, "--batch-size 8 is too small for 9 workers: give 9 or more"),
+        ("gpipe", 3, 97, "--batch-size 97 cannot be cut into 3 to 12 equal micro-batches for 3 stages"),
+        ("1f1b", 9, 8, "cannot be cut into 9 to 36 .* give a multiple of 9"),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_out_is_refused(strategy, n, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        replace(BASE, strategy=strategy, n_subnetworks=n, batch_size=batch_size)
 
 
 def test_coarse_units_are_the_papers_unless_given():
@@ -110,6 +158,7 @@ def test_a_trial_id_is_a_plain_file_name(dataset, network):
 
 def test_a_trial_id_can_be_read():
     assert BASE.trial_id.startswith("digits-resnet-56-n3-s0-")
+    assert replace(BASE, strategy="1f1b").trial_id.startswith("digits-resnet-56-n3-1f1b-s0-")
     paths = [replace(BASE, dataset=f"parquet:/a/{between}/b").trial_id for between in ("..", "._")]
     assert paths[0].startswith("parquet__a_.._b-resnet-56-n3-s0-")
     assert paths[0] != paths[1]

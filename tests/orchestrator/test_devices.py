@@ -63,6 +63,11 @@ def test_a_serial_trial_is_one_actor():
     assert resources(18, gpus=1, strategy="serial") == GangResources(1, "cuda", 1.0, 1.0)
 
 
+@pytest.mark.parametrize("strategy", ["data_parallel", "gpipe", "1f1b"])
+def test_workers_and_stages_need_no_driver(strategy):
+    assert resources(3, strategy=strategy) == GangResources(3, "cpu", 1.0, 0.0)
+
+
 def test_several_cores_an_actor_are_as_many_threads():
     gang = resources(3, cpus=8, cpus_per_actor=2)
     assert (gang.cpus, gang.threads) == (2, 2)
@@ -76,6 +81,11 @@ def test_several_cores_an_actor_are_as_many_threads():
         ({"n": 1, "gpus": 1}, "need 2 GPUs, there are 1: pass --devices cpu or --strategy serial$"),
         ({"n": 1, "devices": "cuda"}, "need 2 GPUs, there are 0: pass --devices cpu$"),
         ({"n": 6, "devices": "cuda", "strategy": "serial"}, "needs 1 GPUs, there are 0: pass --devices cpu$"),
+        (
+            {"n": 6, "gpus": 4, "strategy": "gpipe"},
+            "^6 stages need 6 GPUs, .*: lower --n-subnetworks to 4 or ",
+        ),
+        ({"n": 6, "gpus": 4, "strategy": "data_parallel"}, "^6 workers need 6 GPUs, there are 4: lower"),
         ({"n": 3, "cpus_per_actor": 4}, "need 4 × 4 = 16 cores, there are 8: lower --cpus-per-actor$"),
         ({"n": 3, "gpus": 4, "cpus": 2, "cpus_per_actor": 1}, "need 4 × 1 = 4 cores, there are 2"),
     ],

@@ -37,7 +37,7 @@ def test_every_trial_becomes_a_job_and_images_are_loaded_once():
         assert job.tearing.n_subnetworks == job.config.n_subnetworks
         assert job.tearing.n_coarse_units == job.config.n_coarse_units
         assert job.tearing.seed == job.config.seed
-        assert job.resources.n_actors == job.config.n_subnetworks + 1
+        assert job.resources.n_actors == {1: 1, 3: 4}[job.config.n_subnetworks]
 
 
 # What is refused
@@ -87,7 +87,7 @@ def test_damaged_data_are_refused(broken_parquet):
 def test_a_trial_that_would_wait_for_ever_for_devices_is_refused():
     with pytest.raises(ValueError, match="3 subnetworks and the driver need 4 GPUs, there are 2"):
         plan_of(available=Available(cpus=8, gpus=2), options=Options(devices="cuda"))
-    with pytest.raises(ValueError, match="need 2 × 6 = 12 cores, there are 8"):
+    with pytest.raises(ValueError, match="need 4 × 6 = 24 cores, there are 8"):
         plan_of(options=Options(cpus_per_actor=6))
     with_too_few_gpus = plan_of(available=Available(cpus=8, gpus=2))
     assert {job.resources.device for job in with_too_few_gpus.jobs} == {"cpu"}
@@ -191,6 +191,37 @@ def test_a_serial_trial_has_one_actor_with_all_parameters():
     (row,) = [line for line in table_of(plan).splitlines() if "ResNet-29" in line]
     assert row.count(f"{plan.jobs[0].tearing.n_parameters:,}") == 2
     assert "1 × 1 CPU" in row
+
+
+def test_strategies_stand_beside_each_other_in_the_plan_with_the_parameters_they_have():
+    strategies = ("parareal", "data_parallel", "gpipe", "1f1b")
+    plan = plan_of(n_subnetworks=(1, 3), seed=(0,), strategy=strategies)
+    assert "…" not in table_of(plan)
+    lines = table_of(plan, width=120).splitlines()
+    rows = {line.split()[2]: line for line in lines if "ResNet-29" in line}
+    assert list(rows) == ["serial", *strategies]
+    serial = f"{plan.jobs[0].tearing.n_parameters:,}"
+    assert rows["data_parallel"].count(serial) == 2  # every worker has them all
+    for strategy in ("gpipe", "1f1b"):
+        assert rows[strategy].count(serial) == 1
+        assert "3 × 3" in rows[strategy]
+        assert "3 × 1 CPU" in rows[strategy]
+    assert serial not in rows["parareal"]
+
+
+def test_a_pipelines_stages_hold_the_serial_networks_parameters_and_no_more():
+    (job,) = plan_of(n_subnetworks=(3,), seed=(0,), strategy=("gpipe",)).jobs
+    trace = job.tearing.network.trace
+    ends = trace.preprocess_parameters + trace.postprocess_parameters
+    assert job.tearing.n_parameters == ends + sum(trace.unit_parameters)
+    last = sum(trace.unit_parameters[6:]) + trace.postprocess_parameters
+    assert last > sum(trace.unit_parameters[3:6])
+    assert f"{last:,}" in table_of(plan_of(n_subnetworks=(3,), seed=(0,), strategy=("gpipe",)))
+
+
+def test_only_torn_networks_have_components_to_time(store):
+    jobs = plan_of(n_subnetworks=(3,), seed=(0,), strategy=("parareal", "data_parallel", "gpipe")).jobs
+    assert [job.config.strategy for job in untimed(jobs, store)] == ["parareal"]
 
 
 @pytest.mark.parametrize(

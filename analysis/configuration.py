@@ -17,13 +17,19 @@ BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *
 EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
 """Config values that every table and figure names."""
 
-TEARING = ("partition", "partition_sizes", "preprocess", "coarse", "n_coarse_units", "strategy")
+CUTS = ("partition", "partition_sizes")
+AT_CUTS = ("preprocess", "coarse", "n_coarse_units")
+TEARING = ("strategy", *CUTS, *AT_CUTS)
 """Config values without effect at N = 1: the network there is the original one, f."""
+
+UNTORN = ("data_parallel", "gpipe", "1f1b")
+"""Strategies that train f on N devices: nothing stands at the cuts, if there are any."""
 
 FOLLOWS_N = ("partition_sizes", "n_coarse_units")
 """Config values that change with N as a rule, so that only other changes are worth a mention."""
 
 NETWORK_NAMES = {"resnet": "ResNet", "vgg": "VGG"}
+STRATEGY_NAMES = {"data_parallel": "data parallel", "gpipe": "GPipe", "1f1b": "1F1B"}
 DATASET_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST", "svhn": "SVHN"}
 HEADINGS = {"n_coarse_units": "N_c", "n_subnetworks": "N", "dataset": "Data set", "label": "Network"}
 
@@ -45,12 +51,11 @@ def identify(trials: pd.DataFrame, *, ignore: Collection[str] = ()) -> pd.DataFr
         ``trials`` with the columns ``configuration`` (equal for trials that differ in the seed
         alone), ``family`` (equal for configurations that differ in N and in how the network is
         torn alone: one N = 1 at most) and ``label`` ("ResNet-56"; "Parareal ResNet-56, N = 3").
-        The values of `TEARING` are missing where N = 1.
+        The values of `TEARING` are missing where they have no effect.
     """
     trials = trials.copy()
-    torn = trials["n_subnetworks"] != 1
-    for column in TEARING:
-        trials[column] = trials[column].where(torn)
+    for column in reversed(TEARING):  # the strategy last: the others' effect depends on it
+        trials[column] = trials[column].where(_has_effect(trials, column))
     columns = [c for c in config_columns(trials) if c not in {"seed", *ignore}]
     shared = [c for c in columns if c not in {"n_subnetworks", *TEARING}]
     trials["configuration"] = trials.groupby(columns, dropna=False, sort=False).ngroup()
@@ -63,21 +68,39 @@ def identify(trials: pd.DataFrame, *, ignore: Collection[str] = ()) -> pd.DataFr
 def varying(identified: pd.DataFrame, *, ignore: Collection[str] = ()) -> list[str]:
     """Name the config columns, beside `EXPERIMENT`, in which the configurations differ.
 
-    A value of `TEARING` counts only where N > 1, one of `FOLLOWS_N` only where nothing else
-    tells two configurations apart.
+    A value of `TEARING` counts only where it has an effect, one of `FOLLOWS_N` only where nothing
+    else tells two configurations apart.
     """
     apart = {*EXPERIMENT, *FOLLOWS_N, "seed", *ignore, "configuration", "family", "label"}
-    torn = identified[identified["n_subnetworks"] != 1]
     columns = []
     for column in config_columns(identified):
-        rows = torn if column in TEARING else identified
+        rows = identified[_has_effect(identified, column)]
         if column not in apart and len(rows[column].unique()) > 1:
             columns.append(column)
+    torn = identified[identified["n_subnetworks"] != 1]
     for column in FOLLOWS_N:
         alike = torn.groupby([*EXPERIMENT, *columns], dropna=False)[column]
         if alike.nunique(dropna=False).gt(1).any():
             columns.append(column)
     return columns
+
+
+def one_row_each(runs: pd.DataFrame, *, ignore: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
+    """Return one row per configuration, N = 1 before the torn ones, and the columns to show.
+
+    Args:
+        runs: what `identify` returned.
+        ignore: config columns that are not to be shown.
+    """
+    others = [c for c in varying(runs, ignore=ignore) if c != "n_coarse_units"]
+    shared = [c for c in others if c not in TEARING]
+    tearing = [c for c in others if c in TEARING]
+    rows = runs.drop_duplicates("configuration").set_index("configuration")
+    rows = rows.assign(torn=rows["n_subnetworks"] != 1)
+    order = ["dataset", "network", "depth", *shared, "torn", *tearing, "n_subnetworks"]
+    rows = rows.sort_values([*order, "n_coarse_units"])
+    columns = ["dataset", "network", "depth", "label", "n_subnetworks", "n_coarse_units"]
+    return rows, [*columns, *others]
 
 
 def heading(column: str) -> str:
@@ -96,6 +119,11 @@ def dataset_name(dataset: str) -> str:
     return DATASET_NAMES.get(dataset, dataset)
 
 
+def strategy_name(strategy: str) -> str:
+    """Name a strategy: "parareal", "data parallel", "GPipe"."""
+    return STRATEGY_NAMES.get(strategy, strategy)
+
+
 def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
     """Name a network as the paper's Table 1 does, N spelt out: "Parareal ResNet-56, N = 3".
 
@@ -104,5 +132,15 @@ def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
     name = network_name(network, depth)
     if n_subnetworks == 1:
         return name
-    kind = "parareal" if strategy == "serial" else strategy
-    return f"{kind.replace('_', ' ').capitalize()} {name}, N = {n_subnetworks}"
+    kind = strategy_name("parareal" if strategy == "serial" else strategy)
+    return f"{kind[0].upper()}{kind[1:]} {name}, N = {n_subnetworks}"
+
+
+def _has_effect(trials: pd.DataFrame, column: str) -> pd.Series:
+    """Tell in which rows a config value makes a difference."""
+    torn = trials["n_subnetworks"] != 1
+    if column in AT_CUTS:
+        return torn & ~trials["strategy"].isin(UNTORN)
+    if column in CUTS:
+        return torn & (trials["strategy"] != "data_parallel")
+    return torn | (column not in TEARING)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from analysis import figures, tables
+from analysis import figures, speed_up, steps, tables
 
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -38,6 +38,9 @@ SCHEMAS = {
             "train_subset": pa.int64(),
             "validation_subset": pa.int64(),
             "precision": pa.string(),
+            "channels_last": pa.bool_(),
+            "compiled": pa.bool_(),
+            "devices": pa.string(),
         }
     ),
     "epochs": pa.schema(
@@ -115,9 +118,17 @@ class Results:
         """Gradient calculating times; see `analysis.tables.table2`."""
         return tables.table2(self.trials, self.timings)
 
+    def steps(self) -> pd.DataFrame:
+        """Times of a training step; see `analysis.steps.steps`."""
+        return steps.steps(self.trials, self.epochs, self.timings)
+
     def figure3(self) -> Figure:
         """Validation error against epoch; see `analysis.figures.figure3`."""
         return figures.figure3(self.trials, self.epochs)
+
+    def speed_up(self) -> Figure:
+        """Speed-up over N = 1 against N; see `analysis.speed_up.speed_up`."""
+        return speed_up.speed_up(self.steps())
 
 
 def load(store: str | Path) -> Results:

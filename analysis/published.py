@@ -7,6 +7,8 @@ RTX. The paper gives no number of seeds, no spread, and no numbers for Figure 3.
 
 import pandas as pd
 
+from analysis.configuration import UNTORN
+
 SOURCE = "Y. Lee, J. Park, C.-O. Lee: Parareal neural networks emulating a parallel-in-time algorithm"
 DEVICE = "NVIDIA Titan RTX"
 BATCH_SIZE = 128
@@ -51,8 +53,8 @@ def published_table2() -> pd.DataFrame:
 def is_paper_network(configurations: pd.DataFrame) -> pd.Series:
     """Tell which rows are the paper's own network (section 4), however they were trained.
 
-    That is ResNet-1001 of base width 16, untorn or torn uniformly with strided preprocessing and
-    N_c = ⌈12 / N⌉. Values that are missing (as at N = 1) contradict nothing.
+    That is ResNet-1001 of base width 16, in one piece or torn uniformly with strided preprocessing
+    and N_c = ⌈12 / N⌉. Values that are missing (as at N = 1) contradict nothing.
     """
     n_coarse_units = -(-COARSE_COVERAGE // configurations["n_subnetworks"])
     expected = {
@@ -63,6 +65,7 @@ def is_paper_network(configurations: pd.DataFrame) -> pd.Series:
         "n_coarse_units": n_coarse_units,
     }
     same = (configurations["network"] == "resnet") & (configurations["depth"] == 1001)
+    same &= ~configurations["strategy"].isin(UNTORN)
     for column, value in expected.items():
         same &= configurations[column].isna() | (configurations[column] == value)
     return same.fillna(False).astype(bool)

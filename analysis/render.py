@@ -1,21 +1,24 @@
-"""Tables 1 and 2 as text: Markdown, LaTeX, and for the terminal."""
+"""The tables as text: Markdown, LaTeX, and for the terminal."""
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 import rich.box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from analysis import published
-from analysis.configuration import dataset_name, heading, network_name
+from analysis.configuration import dataset_name, heading, network_name, strategy_name
 
 MISSING = "–"
 LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$"}
 """Signs that pdfLaTeX does not know as text."""
+
+STEP_COLUMNS = {"paper_sum": "Paper's sum", "critical_path": "Critical path", "step": "Measured"}
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,21 @@ class TextTable:
         title: what it shows, one line.
         cells: text, one row a line.
         note: what the numbers are and how they came about.
+        wide: names of columns for which a terminal has no room.
     """
 
     name: str
     title: str
     cells: pd.DataFrame
     note: str
+    wide: Collection[str] = ()
 
     def markdown(self) -> str:
         """Return a pipe table with the note beneath; the note alone where there is no row."""
         if self.cells.empty:
             return self.note
         cells = self.cells.map(lambda text: text.replace("|", r"\|"))
-        align = ["right" if right else "left" for right in self._right()]
+        align = ["right" if _right(self.cells[name]) else "left" for name in self.cells]
         table = cells.to_markdown(index=False, disable_numparse=True, colalign=align)
         return f"{table}\n\n{self.note}"
 
@@ -48,7 +53,7 @@ class TextTable:
         styled = self.cells.style.hide(axis="index").format(escape="latex")
         text = styled.format_index(escape="latex", axis="columns").to_latex(
             hrules=True,
-            column_format="".join("r" if right else "l" for right in self._right()),
+            column_format="".join("r" if _right(self.cells[name]) else "l" for name in self.cells),
             caption=re.sub(r"([%&#_$])", r"\\\1", f"{self.title}. {self.note}"),
             label=f"tab:{self.name.replace(' ', '').lower()}",
             position_float="centering",
@@ -57,27 +62,20 @@ class TextTable:
             text = text.replace(sign, command)
         return f"% needs \\usepackage{{booktabs}}\n{text}"
 
-    def rich(self) -> Table | Text:
-        """Return the table with title and note; the note alone where there is no row."""
+    def rich(self) -> Group | Text:
+        """Return the table between title and note; the note alone where there is no row."""
         if self.cells.empty:
             return Text(f"{self.name}: {self.note}")
-        table = Table(
-            title=f"{self.name}: {self.title}",
-            caption=self.note,
-            caption_justify="left",
-            box=rich.box.SIMPLE_HEAD,
-            padding=0,  # so that either table fits 80 columns
-        )
-        for name, right in zip(self.cells.columns, self._right(), strict=True):
-            words = textwrap.fill(name, 12, break_long_words=False)
+        # Without padding, so that every table fits 80 columns.
+        table = Table(box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False)
+        cells = self.cells.drop(columns=list(self.wide), errors="ignore")
+        for name in cells:
+            right = _right(cells[name])
+            words = textwrap.fill(str(name), 12, break_long_words=False)
             table.add_column(words, justify="right" if right else "left", no_wrap=right, overflow="fold")
-        for row in self.cells.itertuples(index=False):
+        for row in cells.itertuples(index=False):
             table.add_row(*(Text(cell) for cell in row))
-        return table
-
-    def _right(self) -> list[bool]:
-        """Numbers stand to the right."""
-        return [all(re.match(r"[−–+\d]", text) for text in self.cells[name]) for name in self.cells]
+        return Group(Text(f"\n{self.name}: {self.title}", "bold"), "", table, "", Text(self.note, "dim"))
 
 
 def text_table1(table: pd.DataFrame) -> TextTable:
@@ -114,11 +112,7 @@ def text_table1(table: pd.DataFrame) -> TextTable:
 
 def text_table2(table: pd.DataFrame) -> TextTable:
     """Render `analysis.tables.table2` in milliseconds."""
-    what = {"network": "of", "dataset": "on", "device": "on", "batch_size": "with batches of"}
-    table = table.assign(network=list(map(network_name, table["network"], table["depth"])))
-    constant = [c for c in what if len(table[c].unique()) == 1]
-    described = table.columns[: table.columns.get_loc("preprocessing")]
-    cells = _texts(table, described.drop(["label", "depth", *constant]))
+    cells, where = _described(table)
     for column in ["preprocessing", "parallel_subnetworks", "coarse_network", "postprocessing"]:
         cells[heading(column)] = _numbers(1e3 * table[column])
     cells["Total (IQR)"] = [
@@ -130,9 +124,8 @@ def text_table2(table: pd.DataFrame) -> TextTable:
     cells["Published speed-up"] = _numbers(table["published_speed_up"])
     repeats = " or ".join(map(str, sorted(table["repeats"].unique())))
     note = (
-        "Virtual wall-clock time of one gradient (forward and backward) in ms"
-        + "".join(f" {what[c]} {_texts(table, [c]).iloc[0, 0]!s}" for c in constant)
-        + f". Median over {repeats} repeats and interquartile range (IQR); the slowest "
+        f"Virtual wall-clock time of one gradient (forward and backward) in ms{where}"
+        f". Median over {repeats} repeats and interquartile range (IQR); the slowest "
         "preprocessing and subnetwork count, and the whole coarse network."
         if len(table)
         else "No gradient has been timed yet."
@@ -145,10 +138,57 @@ def text_table2(table: pd.DataFrame) -> TextTable:
     return TextTable("Table 2", "Gradient calculating time", _drop_empty(cells), note)
 
 
+def text_steps(table: pd.DataFrame) -> TextTable:
+    """Render `analysis.steps.steps` in milliseconds, or in seconds from ten on, and in megabytes."""
+    cells, where = _described(table)
+    wide = [name for name in ["N_c"] if not cells.drop(columns=name).duplicated().any()]
+    unit, scale = ("s", 1.0) if table[list(STEP_COLUMNS)].max().max() >= 10 else ("ms", 1e3)
+    for measure, name in STEP_COLUMNS.items():
+        cells[name] = [
+            _short(scale * seconds) + (f" ({_short(speed_up)}×)" if pd.notna(speed_up) else "")
+            for seconds, speed_up in zip(table[measure], table[f"{measure}_speed_up"], strict=True)
+        ]
+        wide.append(f"{name}: quartiles")
+        cells[wide[-1]] = [
+            f"{_short(scale * low)} to {_short(scale * high)}" if pd.notna(low) else MISSING
+            for low, high in zip(table[f"{measure}_low"], table[f"{measure}_high"], strict=True)
+        ]
+    cells["Sent"] = list(map(_short, table["bytes_sent"] / 1e6))
+    cells["Peak"] = list(map(_short, table["peak_memory_bytes"] / 1e6))
+    note = (
+        f"One training step in {unit}{where}, medians; in brackets the speed-up over N = 1."
+        if len(table)
+        else "No step has been trained or timed yet."
+    )
+    if table["paper_sum"].notna().any():
+        note += (
+            " Paper's sum (Table 2's total) and critical path are virtual: what follows from components "
+            "that ran alone on one device, the path with a device for every actor and communication for free."
+        )
+    if table["step"].notna().any():
+        note += (
+            " Measured: training steps of the trials on the devices there were, communication and waiting "
+            "included. Sent: MB that all actors send in a step. Peak: MB of memory that training takes in "
+            "the largest actor."
+        )
+    return TextTable("Step times", "Predicted and measured", _drop_empty(cells), note, wide)
+
+
+def _described(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The columns that tell the rows of a table of times apart, and words for what all rows share."""
+    what = {"network": "of", "dataset": "on", "device": "on", "batch_size": "with batches of"}
+    table = table.assign(network=list(map(network_name, table["network"], table["depth"])))
+    constant = [column for column in what if len(table[column].unique()) == 1]
+    described = [*table.columns[: table.columns.get_loc("device")], "device", "batch_size"]
+    words = (f" {what[column]} {_texts(table, [column]).iloc[0, 0]!s}" for column in constant)
+    shown = [column for column in described if column not in {"label", "depth", *constant}]
+    return _texts(table, shown), "".join(words)
+
+
 def _texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     cells = pd.DataFrame(index=table.index)
     for column in columns:
-        name = dataset_name if column == "dataset" else str
+        name = {"dataset": dataset_name, "strategy": strategy_name}.get(column, str)
         cells[heading(column)] = [MISSING if pd.isna(value) else name(value) for value in table[column]]
     return cells
 
@@ -161,6 +201,13 @@ def _number(value: float, spec: str = ".2f") -> str:
     return MISSING if pd.isna(value) else format(value, spec).replace("-", "−")
 
 
+def _short(value: float) -> str:
+    """Three digits, or all before the point where they are more."""
+    if pd.isna(value):
+        return MISSING
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
 def _numbers(values: pd.Series) -> list[str]:
     return [_number(value) for value in values]
 
@@ -168,3 +215,8 @@ def _numbers(values: pd.Series) -> list[str]:
 def _interval(difference: float, low: float, high: float) -> str:
     text = _number(difference, "+.2f")
     return text if pd.isna(low) else f"{text} [{_number(low, '+.2f')}, {_number(high, '+.2f')}]"
+
+
+def _right(column: pd.Series) -> bool:
+    """Numbers stand to the right."""
+    return all(re.match(r"[−–+\d]", text) for text in column)

@@ -1,4 +1,4 @@
-"""The figure and the tables of a result store on disk, and what they were made from.
+"""The figures and the tables of a result store on disk, and what they were made from.
 
 python -m analysis.report results/quickstart
 """
@@ -15,20 +15,21 @@ from rich.console import Console
 
 from analysis.configuration import RUN, config_columns, dataset_name, heading, identify
 from analysis.frames import Results, StoreError, load
-from analysis.render import text_table1, text_table2
+from analysis.render import text_steps, text_table1, text_table2
 
 MAX_REASON = 300
 
 
 def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]:
-    """Write Figure 3, Tables 1 and 2 and report.md; the same store gives the same bytes.
+    """Write the figures, the tables and report.md; the same store gives the same bytes.
 
     Args:
         store: a result store, which may be unfinished or empty.
         out: folder to write into, ``store``/report unless given.
 
     Returns:
-        The files: figure3.png and .svg, table1 and table2 as .csv, .md and .tex, report.md.
+        The files: figure3 and speed_up as .png and .svg, table1, table2 and steps as .csv, .md and
+        .tex, report.md.
 
     Raises:
         StoreError: ``store`` is no result store.
@@ -37,17 +38,22 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
     folder = Path(out) if out else results.store / "report"
     folder.mkdir(parents=True, exist_ok=True)
 
-    files = [folder / "figure3.png", folder / "figure3.svg"]
-    figure = results.figure3()
-    figure.savefig(files[0], dpi=200)
-    with matplotlib.rc_context({"svg.hashsalt": "figure3"}):
-        figure.savefig(files[1], metadata={"Date": None})
-
+    files: list[Path] = []
     sections = [f"# {results.store.resolve().name}", _progress(results.trials)]
-    sections += ["## Figure 3: Validation error", "![Validation error by epoch](figure3.png)"]
+    figures = {
+        "figure3": ("Figure 3: Validation error", results.figure3()),
+        "speed_up": ("Speed-up over N = 1", results.speed_up()),
+    }
+    for name, (title, figure) in figures.items():
+        sections += [f"## {title}", f"![{title}]({name}.png)"]
+        files += [folder / f"{name}.png", folder / f"{name}.svg"]
+        figure.savefig(files[-2], dpi=200)
+        with matplotlib.rc_context({"svg.hashsalt": name}):
+            figure.savefig(files[-1], metadata={"Date": None})
     tables = {
         "table1": (results.table1(), text_table1),
         "table2": (results.table2(), text_table2),
+        "steps": (results.steps(), text_steps),
     }
     for name, (table, render) in tables.items():
         text = render(table)
@@ -72,9 +78,10 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
 
 
 def print_tables(results: Results, console: Console) -> None:
-    """Print Tables 1 and 2 to a terminal."""
+    """Print the tables to a terminal."""
     console.print(text_table1(results.table1()).rich())
     console.print(text_table2(results.table2()).rich())
+    console.print(text_steps(results.steps()).rich())
 
 
 def _progress(trials: pd.DataFrame) -> str:
@@ -133,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 2 for a path that is no result store."""
 
     def report(store: tyro.conf.Positional[Path], *, out: Path | None = None) -> list[Path]:
-        """Write the figure, the tables and report.md of a result store.
+        """Write the figures, the tables and report.md of a result store.
 
         Args:
             store: the folder a sweep wrote, such as results/quickstart.

@@ -4,7 +4,6 @@ Both are tidy frames of plain numbers; `analysis.render` prints them.
 """
 
 import warnings
-from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis import published
-from analysis.configuration import TEARING, identify, varying
+from analysis.configuration import identify, one_row_each
 
 EpochChoice = Literal["last", "best"]
 
@@ -63,7 +62,7 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
     by_configuration = per_seed.groupby("configuration")
     samples = {key: values.to_numpy() for key, values in by_configuration}
 
-    rows, columns = _rows(runs)
+    rows, columns = one_row_each(runs)
     serial = rows[~rows["torn"]].reset_index().set_index("family")["configuration"]
     table = rows[columns].assign(
         error=by_configuration.mean(),
@@ -100,8 +99,14 @@ def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """
     timings = timings[timings["mode"] == "virtual"]
     runs = identify(trials[trials["trial_id"].isin(timings["trial_id"])], ignore=UNTIMED)
-    rows, columns = _rows(runs, ignore=UNTIMED)
-    times = _virtual_times(timings.merge(runs[["trial_id", "configuration"]], on="trial_id"))
+    rows, columns = one_row_each(runs, ignore=UNTIMED)
+    seconds = component_seconds(timings).reset_index()
+    seconds = seconds.merge(runs[["trial_id", "configuration"]], on="trial_id")
+    repeats = seconds.drop(columns=["trial_id", "repeat"]).groupby(["configuration", "device", "batch_size"])
+    times = repeats.median()
+    times["total_iqr"] = repeats["total"].quantile(0.75) - repeats["total"].quantile(0.25)
+    times["repeats"] = repeats.size()
+    times = times.reset_index(["device", "batch_size"])
     table = rows.drop(columns="batch_size").join(times, how="inner").reset_index(drop=True)
 
     where = ["family", "device", "batch_size"]
@@ -115,17 +120,23 @@ def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[[*columns, *times.columns, "speed_up"]], beside[paper.columns]], axis="columns")
 
 
-def _rows(runs: pd.DataFrame, *, ignore: Collection[str] = ()) -> tuple[pd.DataFrame, list[str]]:
-    """Return one row per configuration, N = 1 before the torn ones, and the columns to show."""
-    others = [c for c in varying(runs, ignore=ignore) if c != "n_coarse_units"]
-    shared = [c for c in others if c not in TEARING]
-    torn = [c for c in others if c in TEARING]
-    rows = runs.drop_duplicates("configuration").set_index("configuration")
-    rows = rows.assign(torn=rows["n_subnetworks"] != 1)
-    order = ["dataset", "network", "depth", *shared, "torn", *torn, "n_subnetworks"]
-    rows = rows.sort_values([*order, "n_coarse_units"])
-    columns = ["dataset", "network", "depth", "label", "n_subnetworks", "n_coarse_units"]
-    return rows, [*columns, *others]
+def component_seconds(timings: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of one gradient in each repeat, forward and backward together.
+
+    Args:
+        timings: virtual ones.
+
+    Returns:
+        Indexed by trial_id, device, batch_size, repeat: the columns of `COMPONENTS`, the parallel
+        ones as the maximum over j, and their sum, ``total``.
+    """
+    sample = ["trial_id", "device", "batch_size", "repeat", "component"]
+    both_ways = timings.groupby([*sample, "subnetwork"])["seconds"].sum().groupby(sample)
+    together, in_turn = both_ways.max(), both_ways.sum()
+    parallel = in_turn.index.get_level_values("component").isin(PARALLEL)
+    seconds = in_turn.mask(parallel, together).unstack("component")  # noqa: PD010 - no frame to pivot
+    seconds = seconds.reindex(columns=list(COMPONENTS)).rename(columns=COMPONENTS)
+    return seconds.assign(total=seconds.sum(axis="columns"))
 
 
 def _final_errors(epochs: pd.DataFrame, epoch: EpochChoice) -> pd.Series:
@@ -147,20 +158,3 @@ def _welch(sample: np.ndarray, baseline: np.ndarray) -> tuple[float, float, floa
         test = stats.ttest_ind(sample, baseline, equal_var=False)
     interval = test.confidence_interval(CONFIDENCE)
     return difference, float(interval.low), float(interval.high)
-
-
-def _virtual_times(timings: pd.DataFrame) -> pd.DataFrame:
-    """Medians over the repeats, indexed by configuration."""
-    key = ["configuration", "device", "batch_size"]
-    sample = [*key, "trial_id", "repeat", "component"]
-    both_ways = timings.groupby([*sample, "subnetwork"])["seconds"].sum().groupby(sample)
-    together, in_turn = both_ways.max(), both_ways.sum()
-    parallel = in_turn.index.get_level_values("component").isin(PARALLEL)
-    seconds = in_turn.mask(parallel, together).unstack("component")  # noqa: PD010 - no frame to pivot
-    seconds = seconds.reindex(columns=list(COMPONENTS)).rename(columns=COMPONENTS)
-    seconds["total"] = seconds.sum(axis="columns")
-    repeats = seconds.groupby(key)
-    times = repeats.median()
-    times["total_iqr"] = repeats["total"].quantile(0.75) - repeats["total"].quantile(0.25)
-    times["repeats"] = repeats.size()
-    return times.reset_index(["device", "batch_size"])

@@ -68,7 +68,7 @@ class StoreWriter:
             "project": "0.1.0",
             "commit": "abc1234",
             "host": "node1",
-            "devices": "cpu",
+            "devices": "2 cpu",
             **config,
         }
         self.write("trials", trial_id, [row])
@@ -99,25 +99,43 @@ class StoreWriter:
         mode: str = "virtual",
         batch_size: int = 64,
         device: str = "cpu",
+        critical_path: Sequence[float] = (),
     ) -> None:
-        """Add {(component, j): [(forward, backward) of repeat 0, of repeat 1, …]} of one trial."""
-        rows = [
-            {
-                "trial_id": trial_id,
-                "mode": mode,
-                "component": component,
-                "subnetwork": j,
-                "direction": direction,
-                "seconds": duration,
-                "repeat": repeat,
-                "batch_size": batch_size,
-                "device": device,
-            }
+        """Add {(component, j): [(forward, backward) of repeat 0, of repeat 1, …]} of one trial.
+
+        ``critical_path`` is the whole step's, by repeat.
+        """
+        measured = [
+            (component, j, direction, repeat, duration)
             for (component, j), repeats in seconds.items()
             for repeat, pair in enumerate(repeats)
             for direction, duration in zip(("forward", "backward"), pair, strict=True)
         ]
+        measured += [("step", 0, "critical_path", *path) for path in enumerate(critical_path)]
+        names = ("component", "subnetwork", "direction", "repeat", "seconds")
+        shared = {"trial_id": trial_id, "mode": mode, "batch_size": batch_size, "device": device}
+        rows = [shared | dict(zip(names, values, strict=True)) for values in measured]
         self.write("timings", trial_id, rows)
+
+    def trained(self, n: int, seed: int = 0, *, steps: Sequence[float], **config: Any) -> str:
+        """Add a trial with these median seconds of a training step, one an epoch; return its trial_id.
+
+        Its actors send N MB a step, and the largest takes 10 MB more each epoch.
+        """
+        trial_id = self.trial(n, seed, **config)
+        epochs = [
+            {
+                "trial_id": trial_id,
+                "epoch": epoch,
+                "validation_error": 5.0,
+                "step_seconds": seconds,
+                "bytes_sent": n * 10**6,
+                "peak_memory_bytes": epoch * 10**7,
+            }
+            for epoch, seconds in enumerate(steps, start=1)
+        ]
+        self.write("epochs", trial_id, epochs)
+        return trial_id
 
     def write(self, kind: str, trial_id: str, rows: list[dict[str, Any]]) -> None:
         pd.DataFrame(rows).to_parquet(self.path / kind / f"{trial_id}.parquet", index=False)

@@ -41,6 +41,19 @@ def test_what_follows_from_n_is_not_said_to_vary(store):
     assert varying(identify(load(store.path).trials)) == ["n_coarse_units"]
 
 
+def test_what_a_strategy_leaves_out_makes_no_difference(store):
+    store.trial(3, preprocess="patch", partition="staggered")
+    for strategy in ("data_parallel", "gpipe"):
+        for preprocess in ("strided", "patch"):
+            store.trial(3, strategy=strategy, preprocess=preprocess, partition="uniform")
+    store.trial(3, strategy="data_parallel", partition="balanced", partition_sizes="18")
+    store.trial(3, strategy="gpipe", partition="balanced", partition_sizes="5 6 7")
+    runs = identify(load(store.path).trials)
+    assert runs["configuration"].tolist() == [0, 1, 1, 2, 2, 1, 3]
+    assert runs["family"].nunique() == 1
+    assert varying(runs) == ["partition", "strategy"]
+
+
 def test_cuts_are_left_unsaid_where_the_partition_explains_them(store):
     store.trial(3, partition="uniform", partition_sizes="6 6 6")
     store.trial(3, partition="staggered", partition_sizes="4 6 8")
@@ -53,7 +66,9 @@ def test_cuts_are_left_unsaid_where_the_partition_explains_them(store):
         (("resnet", 56, 1, "parareal"), "ResNet-56"),
         (("resnet", 56, 3, "parareal"), "Parareal ResNet-56, N = 3"),
         (("my.nets:mlp", None, 1, "parareal"), "my.nets:mlp"),
+        (("resnet", 56, 3, "serial"), "Parareal ResNet-56, N = 3"),
         (("vgg", 16, 2, "data_parallel"), "Data parallel VGG-16, N = 2"),
+        (("vgg", 16, 2, "gpipe"), "GPipe VGG-16, N = 2"),
     ],
 )
 def test_labels(values, expected):

@@ -50,6 +50,8 @@ PAPER = {
         ({"coarse": "shortcut"}, False),
         ({"partition": "staggered"}, False),
         ({"n_coarse_units": 1}, False),
+        ({"strategy": "gpipe"}, False),
+        ({"strategy": "serial"}, True),
         ({"n_subnetworks": 12}, False),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from analysis import load
-from analysis.render import text_table1, text_table2
+from analysis.render import text_steps, text_table1, text_table2
 
 TIMES = {
     ("preprocess", 1): [(0.001, 0.001)],
@@ -37,6 +37,30 @@ def test_table2_is_in_milliseconds_and_says_where(results):
     assert table.cells.loc[0, ["Preprocessing", "Parallel subnetworks"]].tolist() == ["2.00", "300.00"]
     assert table.cells.loc[0, "Total (IQR)"] == "303.00 (0.00)"
     assert "of ResNet-56 on digits on cpu with batches of 64" in table.note
+
+
+def test_step_times_are_in_milliseconds_and_megabytes_beside_their_speed_ups(store):
+    store.timings(store.trained(1, steps=[9.0, 1.5, 1.7]), TIMES, critical_path=[0.0123])
+    store.trained(3, steps=[9.0, 0.1])
+    table = text_steps(load(store.path).steps())
+    assert table.cells["Paper's sum"].tolist() == ["303 (1.00×)", "–"]
+    assert table.cells["Critical path"].tolist() == ["12.3 (1.00×)", "–"]
+    assert table.cells["Measured"].tolist() == ["1600 (1.00×)", "100 (16.0×)"]
+    assert table.cells["Measured: quartiles"].tolist() == ["1550 to 1650", "–"]
+    assert table.cells["Sent"].tolist() == ["1.00", "3.00"]
+    assert table.cells["Peak"].tolist() == ["30.0", "20.0"]
+    assert "of ResNet-56 on digits on cpu with batches of 64" in table.note
+    assert "virtual: what follows from components that ran alone" in table.note
+
+
+def test_step_times_explain_only_what_they_show(store):
+    store.trained(3, steps=[2.0])
+    table = text_steps(load(store.path).steps())
+    assert table.cells["Measured"].tolist() == ["2000"]
+    assert "virtual" not in table.note
+    assert "Paper's sum" not in table.cells
+    store.timings(store.trial(3, preprocess="patch", epochs=0), TIMES)
+    assert "virtual" in text_steps(load(store.path).steps()).note
 
 
 def test_published_columns_come_with_their_device(store):
@@ -79,8 +103,36 @@ def test_terminal_tables_fit_80_columns_with_intact_numbers(results):
     assert "Postprocessing" in text
 
 
+def test_step_times_fit_80_columns_however_much_varies(store):
+    for n, seconds in ((1, 123.456), (24, 12.3456)):
+        for partition in ("uniform", "staggered") if n > 1 else ("uniform",):
+            for coarse in ("units", "shortcut"):
+                trial_id = store.trained(n, steps=[seconds], partition=partition, coarse=coarse)
+                store.timings(trial_id, TIMES, critical_path=[seconds])
+    store.trained(24, steps=[12.3456], strategy="data_parallel")
+    table = text_steps(load(store.path).steps())
+    console = Console(file=StringIO(), width=80)
+    console.print(table.rich())
+    text = console.file.getvalue()
+    for cell in ("N", "staggered", "shortcut", "parareal", "data", "12.3 (10.0×)", "Sent", "24.0", "10.0"):
+        assert cell in text.split("One training step")[0]
+    assert "One training step in s of" in text
+    assert "quartiles" not in text
+    assert "N_c" not in text  # follows from N and the coarse network
+    assert "N_c" in table.markdown()
+
+
+def test_n_coarse_units_are_shown_where_they_alone_tell_rows_apart(store):
+    for n_coarse_units in (1, 4):
+        store.trained(3, steps=[2.0], n_coarse_units=n_coarse_units)
+    console = Console(file=StringIO(), width=80)
+    console.print(text_steps(load(store.path).steps()).rich())
+    assert "N_c" in console.file.getvalue()
+
+
 def test_empty_tables_are_their_note(store):
     results = load(store.path)
-    for table in (text_table1(results.table1()), text_table2(results.table2())):
+    tables = (text_table1(results.table1()), text_table2(results.table2()), text_steps(results.steps()))
+    for table in tables:
         assert table.markdown() == table.note
         assert r"\bottomrule" in table.latex()

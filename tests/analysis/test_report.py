@@ -10,8 +10,8 @@ from analysis import load
 from analysis.report import main, print_tables, write_report
 
 FILES = {
-    *("figure3.png", "figure3.svg", "report.md"),
-    *("table1.csv", "table1.md", "table1.tex", "table2.csv", "table2.md", "table2.tex"),
+    *("figure3.png", "figure3.svg", "speed_up.png", "speed_up.svg", "report.md"),
+    *(f"{table}.{suffix}" for table in ("table1", "table2", "steps") for suffix in ("csv", "md", "tex")),
 }
 TIMES = {("preprocess", 1): [(1.0, 1.0)], ("subnetwork", 1): [(1.0, 2.0)], ("postprocess", 0): [(1.0, 0.0)]}
 
@@ -25,14 +25,24 @@ def test_report_writes_all_files_beside_the_frames(store):
     table = pd.read_csv(store.path / "report" / "table1.csv")
     assert table["error"].tolist() == [2.0]
     text = (store.path / "report" / "report.md").read_text()
-    for expected in ("figure3.png", "2.00", "abc1234", "2.15.0", "node1", "2026-03-01", "1 finished."):
+    for expected in (
+        "figure3.png",
+        "speed_up.png",
+        "6000 (1.00×)",
+        "2.00",
+        "abc1234",
+        "2.15.0",
+        "node1",
+        "2026-03-01",
+        "1 finished.",
+    ):
         assert expected in text
 
 
 def test_same_store_gives_the_same_bytes(store, tmp_path):
     for n in (1, 3):
-        for seed in range(3):
-            store.trial(n, seed, errors=[9.0, 4.0 + seed])
+        store.trial(n, 0, errors=[9.0, 4.0])
+        store.timings(store.trained(n, 1, steps=[9.0, 4.0, 5.0]), TIMES, critical_path=[3.0, 4.0])
     first, second = (write_report(store.path, tmp_path / name) for name in ("a", "b"))
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
@@ -50,6 +60,7 @@ def test_half_finished_store_is_reported_as_it_stands(store):
     assert "Traceback" not in text
     assert "loss is not finite" in text
     assert "No gradient has been timed yet." in text
+    assert "No step has been trained or timed yet." in text
 
 
 def test_empty_store_says_what_is_missing(store):
@@ -59,14 +70,15 @@ def test_empty_store_says_what_is_missing(store):
     assert "What was run" not in text
 
 
-def test_terminal_shows_both_tables(store):
-    store.timings(store.trial(1, errors=[4.0, 2.5]), TIMES)
+def test_terminal_shows_all_tables(store):
+    store.timings(store.trial(1, errors=[4.0, 2.5]), TIMES, critical_path=[7.0])
     console = Console(file=StringIO(), width=100)
     print_tables(load(store.path), console)
     text = console.file.getvalue()
     assert "Table 1" in text
     assert "2.50" in text
     assert "6000.00" in text
+    assert "7000 (1.00×)" in text
 
 
 def test_command_line_writes_where_it_is_told(store, tmp_path, capsys):

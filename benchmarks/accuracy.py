@@ -8,16 +8,12 @@
 
 Each is one or two ordinary sweeps into results/accuracy-NAME, which go on where they stopped, with one
 actor per trial: the same networks as in parallel, and as many trials at a time as there are cores.
-It ends with the mean error of each setting, its standard deviation, and its difference to N = 1.
+Table 1 at the end has each setting's mean error, standard deviation and difference to N = 1.
 """
 
 import sys
 from pathlib import Path
 
-from scipy import stats
-
-from analysis import load
-from analysis.configuration import TEARING
 from orchestrator.sweep import main
 
 FIVE_SEEDS, EIGHT_SEEDS = ([*("--seed", *map(str, range(n)))] for n in (5, 8))
@@ -54,31 +50,9 @@ STUDIES = {
 }
 
 
-def summarise(store: Path) -> str:
-    """A row for each setting: final errors in %, and the difference to N = 1 with its 95 % interval.
-
-    Means of different seeds are compared by Welch's test, which assumes nothing about their spread.
-    """
-    results = load(store)
-    last = results.epochs.sort_values("epoch").groupby("trial_id")["validation_error"].last()
-    trials = results.trials.set_index("trial_id").join(last, how="inner")
-    names = [c for c in TEARING if c not in ("strategy", "partition_sizes")]
-    settings = trials.groupby(["n_subnetworks", *names], dropna=False, sort=False)["validation_error"]
-    serial = trials.loc[trials["n_subnetworks"] == 1, "validation_error"]
-    rows = settings.agg(seeds="size", mean="mean", sd="std").reset_index()
-    for index, (_, errors) in enumerate(settings):
-        test = stats.ttest_ind(errors, serial, equal_var=False)
-        low, high = test.confidence_interval(0.95)
-        rows.loc[index, "minus N=1"] = f"{errors.mean() - serial.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
-    rows.loc[rows["n_subnetworks"] == 1, [*names, "minus N=1"]] = ""
-    return rows.sort_values("n_subnetworks", kind="stable").to_markdown(index=False, floatfmt=".2f")
-
-
 if __name__ == "__main__":
     name, *dataset = sys.argv[1:]
     store = Path("results", f"accuracy-{name}")
     fixed = [*("--store", str(store), "--strategy", "serial", "--timing-repeats", "0")]
     fixed += ["--dataset", *dataset] if dataset else []
-    codes = [main([*options, *fixed]) for options in STUDIES[name]]
-    print(summarise(store))
-    sys.exit(max(codes))
+    sys.exit(max(main([*options, *fixed]) for options in STUDIES[name]))

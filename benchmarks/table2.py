@@ -1,6 +1,7 @@
 """Table 2 without Ray: gradient times of ResNet-1001's components on a bare machine, GPU or CPU.
 
     python -m benchmarks.table2 --device cuda --batch-size 128 --store results/table2-gpu
+    python -m benchmarks.table2 --device cuda --precision bfloat16 --channels-last --compiled
 
 Needs torch, pandas, pyarrow, matplotlib and scipy. The folder it writes is a result store: tables as from
 ``--preset table2``, also after it has been copied to another machine.
@@ -9,12 +10,14 @@ Needs torch, pandas, pyarrow, matplotlib and scipy. The folder it writes is a re
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 import torch
 
 from analysis import load
 from models import plan_tearing, resnet
+from models.compute import Compute, Precision
 from models.timing import time_components
 
 
@@ -27,22 +30,27 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--store", type=Path, default=Path("results/table2-bare"))
     asked = parser.parse_args()
     device = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "cpu"
+    compute = Compute(torch.device(asked.device), asked.precision, asked.channels_last, asked.compiled)
     for n in asked.n_subnetworks:
         tearing = plan_tearing(resnet(asked.depth), n)
-        trial_id = f"resnet-{asked.depth}-n{n}-b{asked.batch_size}-{device.replace(' ', '-')}"
-        times = time_components(
-            tearing, batch_size=asked.batch_size, device=asked.device, repeats=asked.repeats
-        )
+        how = [asked.precision, *["channels-last"] * asked.channels_last, *["compiled"] * asked.compiled]
+        words = ["resnet", asked.depth, f"n{n}", f"b{asked.batch_size}", *device.split(), *how]
+        trial_id = "-".join(map(str, words))
+        times = time_components(tearing, batch_size=asked.batch_size, compute=compute, repeats=asked.repeats)
         shared = {"trial_id": trial_id, "mode": "virtual", "batch_size": asked.batch_size, "device": device}
         timings = pd.DataFrame([shared | asdict(measured) for measured in times])
         trial = {
             **{"trial_id": trial_id, "status": "finished", "error": "", "epochs": 0, "seed": 0},
             **{"network": "resnet", "depth": asked.depth, "width": 16, "dataset": "synthetic"},
             **{"n_subnetworks": n, "partition": "uniform", "preprocess": "strided", "strategy": "serial"},
-            **{"coarse": "units", "n_coarse_units": tearing.n_coarse_units},
+            **{"precision": asked.precision, "channels_last": asked.channels_last},
+            **{"compiled": asked.compiled, "coarse": "units", "n_coarse_units": tearing.n_coarse_units},
             **{
                 "batch_size": asked.batch_size,
                 "parameters": tearing.n_parameters,

@@ -11,7 +11,7 @@ class _Seed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient.to(output.dtype))
         return output.new_zeros(())
 
     @staticmethod
@@ -27,6 +27,6 @@ def seed_gradient(output: Tensor, gradient: Tensor) -> Tensor:
 
     Args:
         output: what a component has computed.
-        gradient: the loss's gradient with respect to it, of the same shape.
+        gradient: the loss's gradient with respect to it, of the same shape; its type is adapted.
     """
     return cast(Tensor, _Seed.apply(output, gradient))

@@ -13,13 +13,14 @@ from math import inf, prod
 from statistics import median
 from typing import Any
 
-import torch
 from torch import nn
 
+from models.compute import Compute
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, seeded
 from models.partition import check
 from models.step_time import Cost, StepCosts
+from models.timing import CPU, random_input, time_once
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,7 @@ def measure_profile(
     coarse: CoarseFactory,
     n_coarse_units: Collection[int],
     batch_size: int,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    compute: Compute = CPU,
     repeats: int = 5,
 ) -> CostProfile:
     """Time the units, C, h with the loss, and C^j and F^j for all shapes that they may meet; random input.
@@ -160,8 +160,7 @@ def measure_profile(
         coarse: factory of F^j.
         n_coarse_units: every N_c to measure.
         batch_size: samples per batch.
-        device: where to run.
-        dtype: floating-point type of weights and activations.
+        compute: where and how to run.
         repeats: rounds, the median of which counts. In each round every component passes twice, and the
             second time is measured.
     """
@@ -185,7 +184,7 @@ def measure_profile(
 
     possible = {name: component for name, component in components.items() if component.can_be_built()}
     passes = [
-        {name: component.time(batch_size, device, dtype) for name, component in possible.items()}
+        {name: component.time(batch_size, compute) for name, component in possible.items()}
         for _ in range(repeats)
     ]
     costs = dict.fromkeys(components, IMPOSSIBLE) | {
@@ -200,7 +199,7 @@ def measure_profile(
         {jump: costs["F", *jump] for jump in jumps},
         costs["h"],
         batch_size,
-        dtype.itemsize,
+        compute.activation_dtype.itemsize,
     )
 
 
@@ -222,16 +221,12 @@ class _Component:
             return False
         return True
 
-    def time(self, batch_size: int, device: torch.device | str, dtype: torch.dtype) -> Cost:
+    def time(self, batch_size: int, compute: Compute) -> Cost:
         """The second pass through a new copy, divided by ``length``."""
-        from models.timing import _time_once  # which needs the torn network, which needs this module
-
-        module = nn.Sequential(*(self.build() for _ in range(self.length))).to(device, dtype).train()
-        # The image needs no gradient, everything that a component has computed does.
-        sample = torch.randn(batch_size, *self.reads, device=device, dtype=dtype)
-        sample.requires_grad_(not self.is_preprocess)
-        _time_once(module, sample, with_loss=self.with_loss)
-        forward, backward = _time_once(module, sample, with_loss=self.with_loss)
+        module = compute.place(nn.Sequential(*(self.build() for _ in range(self.length)))).train()
+        sample = random_input((batch_size, *self.reads), compute, is_image=self.is_preprocess)
+        time_once(module, sample, compute, with_loss=self.with_loss)
+        forward, backward = time_once(module, sample, compute, with_loss=self.with_loss)
         return Cost(forward / self.length, backward / self.length)
 
 

@@ -14,10 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from models.autograd import seed_gradient
+from models.compute import Compute
 from models.feedforward import Shape
 from models.initialisation import ModuleFactory
 from models.step_time import Cost, StepCosts
 from models.tearing import Tearing
+
+CPU = Compute()
+"""The default of all measurements."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,7 @@ def time_components(
     tearing: Tearing,
     *,
     batch_size: int,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    compute: Compute = CPU,
     repeats: int = 5,
     warmup: int = 2,
 ) -> Iterator[ComponentTime]:
@@ -56,8 +59,7 @@ def time_components(
     Args:
         tearing: the torn network.
         batch_size: samples per batch.
-        device: where to run.
-        dtype: floating-point type of weights and activations.
+        compute: where and how to run.
         repeats: measurements of each component.
         warmup: unmeasured passes before them.
 
@@ -74,11 +76,10 @@ def time_components(
         components.append(("coarse_network", j, partial(tearing.build_coarse, j), tearing.shape(j + 1)))
     components.append(("postprocess", 0, tearing.build_postprocess, tearing.shape(n + 1)))
     for component, j, build, shape in components:
-        sample = torch.randn(batch_size, *shape, device=device, dtype=dtype)
-        # The image needs no gradient, everything that a component has computed does.
-        sample.requires_grad_(component != "preprocess")
+        sample = random_input((batch_size, *shape), compute, is_image=component == "preprocess")
         # The module lives in this call alone: it is gone when the next one is built.
-        memory, times = _time_one(build, sample, repeats, warmup, with_loss=component == "postprocess")
+        with_loss = component == "postprocess"
+        memory, times = _time_one(build, sample, compute, repeats, warmup, with_loss=with_loss)
         for repeat, (forward, backward) in enumerate(times):
             yield ComponentTime(component, j, "forward", repeat, forward, memory)
             yield ComponentTime(component, j, "backward", repeat, backward, memory)
@@ -108,22 +109,32 @@ def step_costs(times: Iterable[ComponentTime]) -> list[StepCosts]:
     ]
 
 
+def random_input(shape: tuple[int, ...], compute: Compute, *, is_image: bool) -> Tensor:
+    """What a component may be given. Only the image needs no gradient: all else was computed."""
+    if is_image:
+        return torch.randn(shape, device=compute.device, dtype=compute.weight_dtype)
+    return compute.empty(*shape).normal_().requires_grad_()
+
+
 def _time_one(
-    build: ModuleFactory, sample: Tensor, repeats: int, warmup: int, *, with_loss: bool
+    build: ModuleFactory, sample: Tensor, compute: Compute, repeats: int, warmup: int, *, with_loss: bool
 ) -> tuple[int, list[tuple[float, float]]]:
     """Bytes of one component, and seconds of ``repeats`` forward and backward passes through it."""
-    module = build().to(sample.device, sample.dtype).train()
-    times = [_time_once(module, sample, with_loss=with_loss) for _ in range(warmup + repeats)]
-    return _memory_bytes(module, sample), times[warmup:]
+    module = compute.place(build()).train()
+    times = [time_once(module, sample, compute, with_loss=with_loss) for _ in range(warmup + repeats)]
+    return _memory_bytes(module, sample, compute), times[warmup:]
 
 
-def _time_once(module: nn.Module, sample: Tensor, *, with_loss: bool) -> tuple[float, float]:
-    """Seconds of one forward and one backward pass."""
+def time_once(
+    module: nn.Module, sample: Tensor, compute: Compute, *, with_loss: bool = False
+) -> tuple[float, float]:
+    """Seconds of one forward and one backward pass, with a cross-entropy loss on top where asked for."""
     x = sample.clone()  # autograd refuses units that overwrite a leaf in place
     start = _now(sample.device)
-    output = module(x)
-    if with_loss:
-        output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
+    with compute.autocast():
+        output = module(x)
+        if with_loss:
+            output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
     middle = _now(sample.device)
     if output.requires_grad:  # a preprocess without parameters has no backward pass
         (output if with_loss else seed_gradient(output, torch.ones_like(output))).backward()
@@ -133,7 +144,7 @@ def _time_once(module: nn.Module, sample: Tensor, *, with_loss: bool) -> tuple[f
     return middle - start, end - middle
 
 
-def _memory_bytes(module: nn.Module, sample: Tensor) -> int:
+def _memory_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
     """Bytes of the parameters twice (values and gradients) and of all tensors kept for the backward pass.
 
     Counted, not measured: the same on every device, and free of what an allocator keeps in reserve.
@@ -144,7 +155,7 @@ def _memory_bytes(module: nn.Module, sample: Tensor) -> int:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with compute.autocast(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = module(sample.clone())  # alive until the storages are counted: none is used twice
     for parameter in module.parameters():
         kept[parameter.untyped_storage().data_ptr()] = 2 * parameter.untyped_storage().nbytes()

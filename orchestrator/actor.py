@@ -68,20 +68,20 @@ class Actor:
         self.part = part
         self.device, self._core_locks = take_device(resources)
         self.host = ray.util.get_node_ip_address()
-        self.dtype = getattr(torch, config.precision)
+        self.compute = config.compute(self.device)
         self.batches = Batches(
             data,
             batch_size=config.batch_size,
             seed=config.seed,
             device=self.device,
-            dtype=self.dtype,
+            dtype=self.compute.weight_dtype,
             augment=config.augment,
         )
         self._memory_before = _process_memory("VmRSS")
 
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""
-        self.module = module.to(self.device, self.dtype)
+        self.module = self.compute.place(module)
         self.optimizer = SGD(
             self.module, momentum=self.config.momentum, weight_decay=self.config.weight_decay
         )

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, cast
 
+import torch
+
+from models.compute import Compute, Precision
 from models.tearing import paper_n_coarse_units
 
-Precision = Literal["float32", "float64"]
 Schedule = Literal["step", "cosine"]
 Strategy = Literal["parareal", "serial", "data_parallel", "gpipe", "1f1b"]
 Devices = Literal["auto", "cpu", "cuda"]
@@ -52,6 +54,8 @@ class TrialConfig:
     momentum: float
     weight_decay: float
     precision: Precision
+    channels_last: bool
+    compiled: bool
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -91,6 +95,10 @@ class TrialConfig:
         """
         most = min(4 * self.n_subnetworks, self.batch_size)
         return next(m for m in range(most, 0, -1) if self.batch_size % m == 0)
+
+    def compute(self, device: torch.device) -> Compute:
+        """How the network computes on a device."""
+        return Compute(device, self.precision, self.channels_last, self.compiled)
 
     @property
     def network_options(self) -> dict[str, int]:
@@ -170,7 +178,11 @@ class Sweep:
     validation_subset: tuple[int | None, ...] = (None,)
     """Validate on a fixed subset of this many images, classes in proportion."""
     precision: tuple[Precision, ...] = ("float32",)
-    """Floating-point type of weights and activations."""
+    """Floating-point type; bfloat16: of activations alone, by autocast, weights stay float32."""
+    channels_last: tuple[bool, ...] = (False,)
+    """Whether images keep their channels together in memory, which most devices compute fastest."""
+    compiled: tuple[bool, ...] = (False,)
+    """Whether units run through torch.compile: faster steps, after minutes of compiling."""
 
     def trials(self) -> list[TrialConfig]:
         """Every combination once, N and seed varying fastest, without repetitions.

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import ray
-import torch
 
 from models.cost_profile import CostProfile, measure_profile
 from models.feedforward import FeedForward
@@ -87,8 +86,7 @@ class Costs:
                 coarse=coarse,
                 n_coarse_units=n_coarse_units,
                 batch_size=config.batch_size,
-                device=device,
-                dtype=getattr(torch, config.precision),
+                compute=config.compute(device),
                 repeats=repeats,
             )
 
@@ -105,6 +103,7 @@ def _key(config: TrialConfig, network: FeedForward, resources: GangResources) ->
         *(config.network, config.network_options, network.input_shape),
         *(network.trace.shapes, network.trace.unit_parameters),
         *(config.preprocess, config.coarse, config.batch_size, config.precision),
+        *(config.channels_last, config.compiled),
         *(resources.device, resources.threads),
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:10]

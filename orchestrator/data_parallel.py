@@ -60,7 +60,7 @@ class DataParallelActor(ProcessGroupActor):
         """One optimizer step; returns the loss summed over the workers."""
         images, labels = (part.tensor_split(self.size)[self.rank] for part in self.batches.train(epoch, step))
         whole = Totals(self.device)
-        with self.clock("worker.forward"):
+        with self.clock("worker.forward"), self.compute.autocast():
             logits = self.parallel(images)
             loss = F.cross_entropy(logits, labels)
             whole.add(loss, logits, labels)
@@ -83,7 +83,8 @@ class DataParallelActor(ProcessGroupActor):
         total = Totals(self.device)
         for step in range(self.rank, self.batches.n_validation_steps, self.size):
             images, labels = self.batches.validation(step)
-            logits = self.module(images)
+            with self.compute.autocast():
+                logits = self.module(images)
             total.add(F.cross_entropy(logits, labels), logits, labels)
         dist.all_reduce(total.sums)
         return total

@@ -94,7 +94,7 @@ class DriverActor(Actor):
                 transfers = self._say(rate, True)
                 labels = self.batches.train_labels(epoch, step)
                 leaves, corrections = self._forward(arriving, with_grad=True)
-                with self.clock("postprocess.forward"):
+                with self.clock("postprocess.forward"), self.compute.autocast():
                     logits = self.postprocess(_branch(leaves[-1]))
                     loss = F.cross_entropy(logits, labels)
                     total.add(loss, logits, labels)
@@ -123,10 +123,11 @@ class DriverActor(Actor):
     def _post_receives(self, batch: int) -> list[tuple[Tensor, Transfer]]:
         """Start receiving r_1 … r_{N−1}, y_N of one batch, into the same memory every time."""
         if batch not in self._buffers:
-            self._buffers[batch] = [
-                torch.empty(batch, *shape, dtype=self.dtype, device=self.device) for shape in self.shapes
-            ]
-        return [(out, link.receive(out)) for out, link in zip(self._buffers[batch], self._links, strict=True)]
+            self._buffers[batch] = [self.compute.empty(batch, *shape) for shape in self.shapes]
+        return [
+            (out, link.receive(self.compute.in_memory_order(out)))
+            for out, link in zip(self._buffers[batch], self._links, strict=True)
+        ]
 
     def _forward(
         self, arriving: list[tuple[Tensor, Transfer]], *, with_grad: bool
@@ -141,7 +142,7 @@ class DriverActor(Actor):
                 residual.add_(corrections[-1].detach())
             leaves.append(residual.detach().requires_grad_(with_grad))
             if j < len(arriving):
-                with self.clock("coarse_network.forward"):
+                with self.clock("coarse_network.forward"), self.compute.autocast():
                     corrections.append(self.coarse_network[j - 1](_branch(leaves[-1])))
         return leaves, corrections
 
@@ -150,12 +151,16 @@ class DriverActor(Actor):
         self.optimizer.zero_grad()
         with self.clock("postprocess.backward"):
             loss.backward()
-        transfers = [self._links[-1].send(_gradient(leaves[-1]))]
+        transfers = [self._send_gradient(len(leaves), leaves)]
         for j in range(len(corrections), 0, -1):
             with self.clock("coarse_network.backward"):
                 seed_gradient(corrections[j - 1], _gradient(leaves[j])).backward()
-            transfers.append(self._links[j - 1].send(_gradient(leaves[j - 1])))
+            transfers.append(self._send_gradient(j, leaves))
         return transfers
+
+    def _send_gradient(self, j: int, leaves: list[Tensor]) -> Transfer:
+        """Start sending ∂L/∂r_j = ∂L/∂r̃_j to subnetwork j."""
+        return self._links[j - 1].send(self.compute.in_memory_order(_gradient(leaves[j - 1])))
 
     @torch.no_grad()
     def _validate(self) -> Totals:
@@ -166,7 +171,8 @@ class DriverActor(Actor):
         for step in range(self.batches.n_validation_steps):
             _, labels = self.batches.validation(step)
             leaves, _ = self._forward(self._post_receives(len(labels)), with_grad=False)
-            logits = self.postprocess(leaves[-1])
+            with self.compute.autocast():
+                logits = self.postprocess(leaves[-1])
             total.add(F.cross_entropy(logits, labels), logits, labels)
         self.clock = clock
         return total

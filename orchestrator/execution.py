@@ -102,8 +102,7 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
             times = time_components(
                 job.tearing,
                 batch_size=job.config.batch_size,
-                device=device,
-                dtype=getattr(torch, job.config.precision),
+                compute=job.config.compute(device),
                 repeats=options.timing_repeats,
             )
             return _timing_rows(job, device, list(times))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
 
+from models.compute import Compute
 from models.feedforward import Shape
 from models.tearing import Tearing
 from orchestrator.actor import EpochReport
@@ -47,7 +48,7 @@ class PipelineActor(ProcessGroupActor):
         self.first, self.computes_loss = self.rank == 0, self.rank == self.size - 1
         self.reads = tearing.network.input_shape if self.first else tearing.shape(j)
         self.returns = (data.n_classes,) if self.computes_loss else tearing.shape(j + 1)
-        self.own(_Stage(tearing, j))
+        self.own(_Stage(tearing, j, self.compute))
 
     def build(self) -> None:
         """Set up the schedule."""
@@ -58,7 +59,9 @@ class PipelineActor(ProcessGroupActor):
         n = self.config.n_microbatches
 
         def microbatch(shape: Shape) -> Tensor:
-            return torch.empty(self.config.batch_size // n, *shape, dtype=self.dtype, device="meta")
+            return torch.empty(
+                self.config.batch_size // n, *shape, dtype=self.compute.activation_dtype, device="meta"
+            )
 
         self.stage = MeasuredStage(
             self.module,
@@ -91,7 +94,7 @@ class PipelineActor(ProcessGroupActor):
         """One optimizer step; returns the loss."""
         self.stage.clock = self.clock
         self.optimizer.zero_grad()
-        loss = torch.empty((), dtype=self.dtype, device=self.device)
+        loss = torch.empty((), dtype=self.compute.weight_dtype, device=self.device)
         if self.computes_loss:
             labels = self.batches.train_labels(epoch, step)
             losses: list[Tensor] = []
@@ -114,7 +117,8 @@ class PipelineActor(ProcessGroupActor):
         for step in range(self.batches.n_validation_steps):
             images, labels = self.batches.validation(step)
             if not self.first:
-                images = torch.empty(len(labels), *self.reads, dtype=self.dtype, device=self.device)
+                shape = len(labels), *self.reads
+                images = torch.empty(shape, dtype=self.compute.activation_dtype, device=self.device)
                 dist.recv(images, self.rank - 1)
             output = self.module(images)
             if self.computes_loss:
@@ -132,7 +136,7 @@ class PipelineActor(ProcessGroupActor):
 class _Stage(nn.Sequential):
     """C (first stage), units, h (last stage)."""
 
-    def __init__(self, tearing: Tearing, j: int) -> None:
+    def __init__(self, tearing: Tearing, j: int, compute: Compute) -> None:
         components: dict[str, nn.Module] = {}
         if j == 1:
             components["preprocess"] = tearing.build_preprocess(1)
@@ -140,11 +144,13 @@ class _Stage(nn.Sequential):
         if j == tearing.n_subnetworks:
             components["postprocess"] = tearing.build_postprocess()
         super().__init__(OrderedDict(components))
+        self.compute = compute
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a micro-batch to what the next stage reads."""
         if x.requires_grad:
             x = x.clone()  # autograd refuses units that overwrite a leaf in place
-        for component in self:
-            x = component(x)
+        with self.compute.autocast():
+            for component in self:
+                x = component(x)
         return x.contiguous()  # to be sent

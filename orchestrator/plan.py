@@ -154,6 +154,8 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
                 config.width,
                 config.batch_size,
                 config.precision,
+                config.channels_last,
+                config.compiled,
             ),
             *(job.tearing.sizes, config.coarse, config.n_coarse_units, config.preprocess),
         )

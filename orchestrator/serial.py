@@ -35,7 +35,7 @@ class SerialActor(LockstepActor):
     def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
         """One optimizer step; returns the loss."""
         images, labels = self.batches.train(epoch, step)
-        with self.clock("network.forward"):
+        with self.clock("network.forward"), self.compute.autocast():
             logits = self.module(images)
             loss = F.cross_entropy(logits, labels)
             total.add(loss, logits, labels)
@@ -52,6 +52,7 @@ class SerialActor(LockstepActor):
         total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
             images, labels = self.batches.validation(step)
-            logits = self.module(images)
+            with self.compute.autocast():
+                logits = self.module(images)
             total.add(F.cross_entropy(logits, labels), logits, labels)
         return total

@@ -55,6 +55,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "momentum": "float64",
             "weight_decay": "float64",
             "precision": "string",
+            "channels_last": "bool",
+            "compiled": "bool",
             "parameters": "int64",
             "parameters_coarse_network": "int64",
             "devices": "string",

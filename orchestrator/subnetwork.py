@@ -50,8 +50,9 @@ class SubnetworkActor(Actor):
         self.units = self.module["units"]  # type: ignore[index]
         self.next_preprocess: nn.Module | None = None
         if j < tearing.n_subnetworks:
-            self.next_preprocess = tearing.build_preprocess(j + 1).to(self.device, self.dtype)
-        self._gradient: Tensor | None = None  # ∂L/∂r_j arrives in the same memory every time
+            self.next_preprocess = self.compute.place(tearing.build_preprocess(j + 1))
+        # ∂L/∂r_j arrives in the same memory every time.
+        self._gradient = self.compute.empty(config.batch_size, *tearing.shape(j + 1))
 
     def connect(self, rendezvous: Rendezvous) -> None:
         """Open the links to the driver and to the neighbouring subnetworks."""
@@ -105,17 +106,14 @@ class SubnetworkActor(Actor):
         lent = self._lend_preprocess()
         replica = self._post_receive(self.next, self.next_preprocess, _state_tensors)
         lent_gradient = self._post_receive(self.previous, self.preprocess, _trainable)
-        with self.clock("subnetwork.forward"):
+        with self.clock("subnetwork.forward"), self.compute.autocast():
             output = self.units(self.preprocess(images))
         with self.clock("subnetwork.wait"):
             self._refresh_replica(replica)
-        with self.clock("subnetwork.forward"):
+        with self.clock("subnetwork.forward"), self.compute.autocast():
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
-            residual = output.detach() if x_next is None else output.detach() - x_next.detach()
-        if self._gradient is None:
-            self._gradient = torch.empty_like(residual, memory_format=torch.contiguous_format)
-        arriving = self.driver.receive(self._gradient)
-        sent = self.driver.send(residual)
+        arriving = self.driver.receive(self.compute.in_memory_order(self._gradient))
+        sent = self._send_residual(output, x_next)
         if following is not None:
             images = self.batches.train(*following)[0]  # while the driver is at work
         with self.clock("subnetwork.wait"):
@@ -145,14 +143,19 @@ class SubnetworkActor(Actor):
             self.next_preprocess.eval()
         for step in range(self.batches.n_validation_steps):
             images, _ = self.batches.validation(step)
-            output = self.units(self.preprocess(images))
-            if self.next_preprocess is not None:
-                output = output - self.next_preprocess(images)
+            with self.compute.autocast():
+                output = self.units(self.preprocess(images))
+                x_next = None if self.next_preprocess is None else self.next_preprocess(images)
             for transfer in transfers:
                 transfer.wait()
-            transfers = [self.driver.send(output)]
+            transfers = [self._send_residual(output, x_next)]
         for transfer in transfers:
             transfer.wait()
+
+    def _send_residual(self, output: Tensor, x_next: Tensor | None) -> Transfer:
+        """Start sending r_j = y_j − C^{j+1}(x), or y_N."""
+        residual = output.detach() if x_next is None else output.detach() - x_next.detach()
+        return self.driver.send(self.compute.in_memory_order(residual.to(self.compute.activation_dtype)))
 
     def _lend_preprocess(self) -> list[Transfer]:
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""
@@ -167,7 +170,7 @@ class SubnetworkActor(Actor):
         """Start receiving as many values as those tensors of the module hold; None if there are none."""
         if link is None or module is None or not (n := sum(t.numel() for t in tensors(module))):
             return None
-        values = torch.empty(n, dtype=self.dtype, device=self.device)
+        values = torch.empty(n, dtype=self.compute.weight_dtype, device=self.device)
         return values, link.receive(values)
 
     @torch.no_grad()

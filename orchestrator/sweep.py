@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
+from orchestrator import cluster
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs
 from orchestrator.devices import local_devices
@@ -68,60 +69,57 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     try:
         asked = parse(arguments)
-        available = local_devices()
-        if asked.options.address is not None:
-            from orchestrator import cluster
-
-            cluster.connect(asked.options.address)
-            available = cluster.devices()
-        folder = Path(asked.options.store or Path("results", asked.preset)).expanduser()
-        costs = Costs(folder, address=asked.options.address)
-        plan = make_plan(asked.sweep, asked.options, available, costs)
-        if asked.options.dry_run:
+        options = asked.options
+        if options.address is not None:
+            cluster.connect(options.address)
+        available = local_devices() if options.address is None else cluster.devices()
+        folder = Path(options.store or Path("results", asked.preset)).expanduser()
+        costs = Costs(folder, address=options.address)
+        plan = make_plan(asked.sweep, options, available, costs)
+        if options.dry_run:
             console.print(plan_table(plan, Store(folder) if folder.exists() else None))
-            console.print(*forecast(plan, costs, asked.options))
+            console.print(*forecast(plan, costs, options))
             return 0
         store = Store(folder)
         lock = store.lock()
         costs.save()
         jobs = pending(plan.jobs, store)
-        to_time = untimed(plan.jobs, store) if asked.options.timing_repeats else []
+        to_time = untimed(plan.jobs, store) if options.timing_repeats else []
     except ValueError as error:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
         return 2
-    with lock:
-        console.print(plan_table(plan, store))
-        if not jobs and not to_time:
-            console.print("every trial is in the store already: nothing to run")
-            return conclude(plan, store, console)
-        try:
-            run(plan, jobs, to_time, store, asked.options, console)
-        except KeyboardInterrupt:
-            console.print(
-                f"interrupted: every finished epoch is in {store.path}; the same command goes on from there",
-                soft_wrap=True,
-                highlight=False,
-            )
-            return 130
-        return conclude(plan, store, console)
+    else:
+        with lock:
+            return run(plan, jobs, to_time, store, options, console)
+    finally:
+        cluster.disconnect()
 
 
 def run(
     plan: Plan, jobs: list[Job], to_time: list[Job], store: Store, options: Options, console: Console
-) -> None:
-    """Train ``jobs``, then time the components of ``to_time``; results go to the store."""
-    # Ray takes seconds to import and to start.
-    from orchestrator import cluster, execution
+) -> int:
+    """Train ``jobs``, time the components of ``to_time``, show the results; returns the exit status."""
+    console.print(plan_table(plan, store))
+    if not jobs and not to_time:
+        console.print("every trial is in the store already: nothing to run")
+        return conclude(plan, store, console)
+    from orchestrator.execution import run_jobs, run_timings  # Tune is long to import
 
     console.print("starting Ray" if options.address is None else f"on {options.address}")
     try:
         cluster.connect(options.address)
         # A polite kill is an interruption too; only now, because Ray sets a handler of its own.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        execution.run_jobs(jobs, plan.data, store, options, console)
-        execution.run_timings(to_time, store, options, console)
-    finally:
-        cluster.disconnect()
+        run_jobs(jobs, plan.data, store, options, console)
+        run_timings(to_time, store, options, console)
+    except KeyboardInterrupt:
+        console.print(
+            f"interrupted: every finished epoch is in {store.path}; the same command goes on from there",
+            soft_wrap=True,
+            highlight=False,
+        )
+        return 130
+    return conclude(plan, store, console)
 
 
 def conclude(plan: Plan, store: Store, console: Console) -> int:

@@ -27,9 +27,9 @@ def one_process(config):
     data = load_dataset(
         config.dataset, train_subset=config.train_subset, validation_subset=config.validation_subset
     )
-    dtype = getattr(torch, config.precision)
-    batches = Batches(data, batch_size=config.batch_size, seed=config.seed, dtype=dtype)
-    network = PararealNetwork(tear_as_asked(config, describe(config, data))).to(dtype)
+    compute = config.compute(torch.device("cpu"))
+    batches = Batches(data, batch_size=config.batch_size, seed=config.seed, dtype=compute.weight_dtype)
+    network = compute.place(PararealNetwork(tear_as_asked(config, describe(config, data))))
     optimizer = torch.optim.SGD(
         network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
     )
@@ -41,15 +41,16 @@ def one_process(config):
         losses = []
         for step in range(batches.n_train_steps):
             images, labels = batches.train(epoch, step)
-            loss = F.cross_entropy(network(images), labels)
+            with compute.autocast():
+                loss = F.cross_entropy(network(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
         network.eval()
-        with torch.no_grad():
+        with torch.no_grad(), compute.autocast():
             pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
-            logits = torch.cat([network(images) for images, _ in pairs])
+            logits = torch.cat([network(images) for images, _ in pairs]).to(compute.weight_dtype)
             labels = torch.cat([labels for _, labels in pairs])
         metrics.append(
             {
@@ -92,6 +93,8 @@ ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size":
         (3, {"preprocess": "patch"}),
         (6, {}),
         (3, ONE_STEP_IN_FLOAT32),
+        (2, ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels_last": True}),
+        (3, {"preprocess": "stem", "coarse": "shortcut", "channels_last": True}),
         (3, {"strategy": "serial"}),
         (2, {"network": "mlp", "depth": 6, "width": 12}),
         (2, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch", "n_coarse_units": 1}),
@@ -113,7 +116,7 @@ ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size":
 )
 def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, options):
     config = trial(n_subnetworks=n_subnetworks, **options)
-    tolerance = 1e-10 if config.precision == "float64" else 1e-4
+    tolerance = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 4e-2}[config.precision]
     expected, expected_metrics = one_process(config)
     with start_gang(config) as gang:
         reports = [gang.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.coarse import coarse_from_shapes
+from models.compute import Compute
 from models.cost_profile import IMPOSSIBLE, RUN, CostProfile, measure_profile
 from models.feedforward import FeedForward, Shape
 from models.partition import staggered
@@ -237,7 +238,7 @@ def test_interfaces_are_as_large_as_the_numbers_in_them() -> None:
         coarse=coarse_from_shapes,
         n_coarse_units=(1,),
         batch_size=6,
-        dtype=torch.float64,
+        compute=Compute(precision="float64"),
         repeats=1,
     )
     assert profile.step_costs((1, 1), 1).interface_bytes == (6 * 5 * 8, 6 * 4 * 8)

@@ -1,0 +1,36 @@
+"""Runs training steps of a gang of real actors outside a sweep, for benchmarks that compare gangs."""
+
+from collections.abc import Iterator, Sequence
+from statistics import median, quantiles
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from orchestrator import cluster
+from orchestrator.actor import EpochReport
+from orchestrator.datasets import ImageData
+from orchestrator.gang import Gang
+from orchestrator.trial import Job
+
+TIMEOUT = 600.0
+"""Seconds that an actor waits for another."""
+
+
+def run_epochs(job: Job, images: ImageData, *, epochs: int) -> Iterator[dict[str, EpochReport]]:
+    """Train some epochs in a gang that ends afterwards; reports by part, epoch by epoch."""
+    cluster.connect(None)
+    group = placement_group(job.resources.bundles)
+    try:
+        ray.get(group.ready())
+        with Gang(job.config, job.tearing, ray.put(images), job.resources, group) as gang:
+            gang.connect(TIMEOUT)
+            for epoch in range(1, epochs + 1):
+                yield gang.run_epoch(epoch)
+    finally:
+        remove_placement_group(group)
+
+
+def in_ms(seconds: Sequence[float]) -> str:
+    """Median and interquartile range of durations, for a table."""
+    low, _, high = quantiles(seconds, n=4)
+    return f"{1e3 * median(seconds):.1f} ({1e3 * (high - low):.1f})"

@@ -1,0 +1,143 @@
+"""What a training step really takes, against the untorn network and against the critical path.
+
+    python -m benchmarks.step_time                   ResNet-326, N = 2 and 3, on this machine's cores
+
+All in one run, one gang after the other, twice round: the untorn network on one core and on all, and
+the torn ones by every partition asked for. The critical path follows from component times that are
+measured in between, on one core; where there are fewer cores than actors, from playing the step through
+on that many. Memory is what training has added to each process.
+"""
+
+import argparse
+from collections import defaultdict
+from dataclasses import replace
+from math import prod
+from statistics import median
+
+import pandas as pd
+import ray
+
+from benchmarks.gang_steps import in_ms, run_epochs
+from models.cost_profile import measure_profile
+from models.step_time import StepCosts, critical_path
+from models.tearing import interface_factories, plan_tearing
+from models.timing import step_costs, time_components
+from orchestrator import cluster
+from orchestrator.actor import EpochReport
+from orchestrator.config import Sweep, TrialConfig
+from orchestrator.datasets import load_dataset
+from orchestrator.devices import GangResources, gang_resources, local_devices, take_device
+from orchestrator.forecast import step_seconds
+from orchestrator.plan import describe
+from orchestrator.trial import Job
+
+MIB = 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--depth", type=int, default=326)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[2, 3])
+    parser.add_argument("--partition", nargs="+", default=["uniform", "balanced", "staggered"])
+    parser.add_argument("--steps", type=int, default=12, help="in each round; the first is left out")
+    parser.add_argument("--rounds", type=int, default=2)
+    asked = parser.parse_args()
+    images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}")
+    available = local_devices()
+    cluster.connect(None)
+    one_core = GangResources(1, "cpu", cpus=1.0, gpus=0.0)
+
+    def config(n: int, partition: str) -> TrialConfig:
+        sweep = Sweep(
+            n_subnetworks=(n,),
+            dataset=(images.name,),
+            seed=(0,),
+            depth=(asked.depth,),
+            width=(16,),
+            batch_size=(asked.batch_size,),
+            partition=(partition,),
+        )
+        return sweep.trials()[0]
+
+    network = describe(config(1, "uniform"), images)
+
+    @ray.remote(num_cpus=1, max_calls=1)
+    def measure_costs(n_coarse_units: list[int]):
+        take_device(one_core)
+        preprocess, coarse = interface_factories(network)
+        return measure_profile(
+            network,
+            preprocess=preprocess,
+            coarse=coarse,
+            n_coarse_units=n_coarse_units,
+            batch_size=asked.batch_size,
+        )
+
+    @ray.remote(num_cpus=1, max_calls=1)
+    def measure_components(job: Job) -> list[StepCosts]:
+        take_device(one_core)
+        return step_costs(time_components(job.tearing, batch_size=asked.batch_size, repeats=3))
+
+    n_coarse_units = [config(n, "uniform").n_coarse_units for n in asked.n_subnetworks]
+    profile = ray.get(measure_costs.remote(n_coarse_units))
+    serial = replace(config(1, "uniform"), strategy="serial")
+    cores = int(available.cpus)
+    jobs = {
+        "serial, 1 core": Job(serial, plan_tearing(network), one_core),
+        f"serial, {cores} cores": Job(
+            serial, plan_tearing(network), GangResources(1, "cpu", cpus=available.cpus, gpus=0.0)
+        ),
+    }
+    for n in asked.n_subnetworks:
+        for partition in asked.partition:
+            torn = config(n, partition)
+            tearing = plan_tearing(network, n, partition=partition, costs=profile)
+            resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available)
+            jobs[f"N = {n}, {partition} {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
+
+    seconds: dict[str, list[float]] = defaultdict(list)
+    costs: dict[str, list[StepCosts]] = defaultdict(list)
+    last: dict[str, dict[str, EpochReport]] = {}
+    for _ in range(asked.rounds):
+        for name, job in jobs.items():
+            (last[name],) = run_epochs(job, images, epochs=1)
+            lead = last[name].get("driver") or last[name]["network"]
+            seconds[name] += lead.step_seconds[1:]
+            if job.config.n_subnetworks > 1:
+                costs[name] += ray.get(measure_components.remote(job))
+            print(f"{name}: {in_ms(lead.step_seconds[1:])} ms", flush=True)
+    cluster.disconnect()
+
+    one = median(seconds["serial, 1 core"])
+    serial_memory = last["serial, 1 core"]["network"].peak_memory_bytes
+    rows = []
+    for name, job in jobs.items():
+        step = median(seconds[name])
+        row = {"": name, "step (ms, IQR)": in_ms(seconds[name]), "n": len(seconds[name])}
+        row |= {"speed-up": f"{one / step:.2f}"}
+        n = job.config.n_subnetworks
+        reports = {part: r for part, r in last[name].items() if part != "driver"}
+        memory = max(report.peak_memory_bytes for report in reports.values())
+        row |= {"memory (MiB)": f"{memory / MIB:.0f}"}
+        if n > 1:
+            path = median(map(critical_path, costs[name]))
+            here = median(step_seconds(c, n_cores=cores) for c in costs[name])
+            least = sum(prod(job.tearing.shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
+            sent = sum(report.bytes_sent for report in last[name].values())
+            row |= {
+                "path (ms)": f"{1e3 * path:.1f}",
+                f"path on {cores} cores (ms)": f"{1e3 * here:.1f}",
+                "step / that": f"{step / here:.3f}",
+                "memory × N / serial": f"{memory * n / serial_memory:.2f}",
+                "sent (MiB)": f"{sent / MIB:.2f}",
+                "sent / least": f"{sent / least:.4f}",
+            }
+        rows.append(row)
+    print(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

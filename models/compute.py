@@ -1,0 +1,90 @@
+"""How a network computes: device, floating-point types, memory layout, compiler."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["float32", "float64", "bfloat16"]
+
+_MOST_VARIANTS = 64  # of one kind of unit, by widths and shapes; torch gives up after 8
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How components are placed and run.
+
+    Attributes:
+        device: where they are.
+        precision: floating-point type; ``"bfloat16"`` is for activations, by autocast: weights, their
+            gradients and the loss stay float32.
+        channels_last: keep images with their channels together in memory, as most convolutions of
+            today compute fastest; rounding may differ.
+        compiled: run units through ``torch.compile``; takes minutes at first, rounding may differ.
+    """
+
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
+    precision: Precision = "float32"
+    channels_last: bool = False
+    compiled: bool = False
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """Type of weights and of images."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def activation_dtype(self) -> torch.dtype:
+        """Type of what travels between components."""
+        return torch.bfloat16 if self.precision == "bfloat16" else self.weight_dtype
+
+    def memory_format(self, tensor_or_shape: Tensor | tuple[int, ...]) -> torch.memory_format:
+        """Layout of an activation with its batch dimension."""
+        shape = tensor_or_shape.shape if isinstance(tensor_or_shape, Tensor) else tensor_or_shape
+        return torch.channels_last if self.channels_last and len(shape) == 4 else torch.contiguous_format
+
+    def empty(self, *shape: int) -> Tensor:
+        """Memory for an activation."""
+        return torch.empty(
+            shape,
+            dtype=self.activation_dtype,
+            device=self.device,
+            memory_format=self.memory_format(shape),
+        )
+
+    def in_memory_order(self, activation: Tensor) -> Tensor:
+        """An activation as it lies in memory, to be sent or received into: a view where it lies right."""
+        activation = activation.contiguous(memory_format=self.memory_format(activation))
+        return (
+            activation.movedim(1, -1) if self.memory_format(activation) is torch.channels_last else activation
+        )
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """Take a component to the device, in its types and layout."""
+        module = module.to(self.device, self.weight_dtype)
+        if self.channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        if self.compiled:
+            from torch._dynamo import config  # takes seconds: for those who ask for it
+
+            config.recompile_limit = _MOST_VARIANTS
+            _compile_units(module)
+        return module
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of every forward pass."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def _compile_units(module: nn.Module) -> None:
+    """Compile what a container holds one by one: equal units then share their code."""
+    children = list(module.children())
+    container = isinstance(module, nn.Sequential | nn.ModuleDict | nn.ModuleList)
+    if container or any(isinstance(child, nn.ModuleList) for child in children):
+        for child in children:
+            _compile_units(child)
+    else:
+        module.compile()

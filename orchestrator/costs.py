@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
 from models.cost_profile import CostProfile, measure_profile
 from models.feedforward import FeedForward
@@ -44,13 +45,18 @@ class Costs:
         resources: GangResources,
         n_coarse_units: Collection[int],
     ) -> CostProfile:
-        """The profile of a trial's network, with the trial's kind of C^j and F^j, of these N_c at least."""
-        key = _key(config, network, resources)
+        """The profile of a trial's network, with the trial's kind of C^j and F^j, of these N_c at least.
+
+        Raises:
+            ValueError: the components could not be measured, such as for lack of memory.
+        """
+        key = key_of(config, network, resources)
         path = self._folder / f"{key}.json"
         if key not in self._profiles and path.exists():
             self._profiles[key] = CostProfile.from_dict(json.loads(path.read_text()))
         known = self._profiles.get(key)
-        if missing := set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set()):
+        missing = set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set())
+        if missing or known is None:
             measured = self._measure(config, network, resources, missing)
             # What is known stays: the cuts that follow from it must not move.
             self._profiles[key] = replace(known, coarse=measured.coarse | known.coarse) if known else measured
@@ -90,18 +96,24 @@ class Costs:
                 repeats=repeats,
             )
 
-        return ray.get(measure.remote())
+        try:
+            return ray.get(measure.remote())
+        except RayError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(
+                f"what {network.name} costs with batches of {config.batch_size} on {resources.device} could "
+                f"not be measured ({reason}): lower --batch-size"
+            ) from error
 
 
 def _write(text: str, path: Path) -> None:
     path.write_text(text)
 
 
-def _key(config: TrialConfig, network: FeedForward, resources: GangResources) -> str:
+def key_of(config: TrialConfig, network: FeedForward, resources: GangResources) -> str:
     """A name for everything that a component's cost depends on."""
     facts = [
-        *(config.network, config.network_options, network.input_shape),
-        *(network.trace.shapes, network.trace.unit_parameters),
+        *(config.network, config.network_options, network.input_shape, vars(network.trace)),
         *(config.preprocess, config.coarse, config.batch_size, config.precision),
         *(config.channels_last, config.compiled),
         *(resources.device, resources.threads),

@@ -3,18 +3,21 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 from rich import box
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from models.cost_profile import CostProfile
+from models.cost_profile import IMPOSSIBLE, CostProfile
 from models.feedforward import Shape
 from models.partition import COST_PARTITIONS, PARTITIONS
 from models.step_time import Cost, StepCosts, critical_path, paper_sum, simulate
 from models.tearing import paper_n_coarse_units
 from orchestrator.config import TORN, Options, TrialConfig
-from orchestrator.costs import Costs
+from orchestrator.costs import Costs, key_of
 from orchestrator.plan import Plan, distinct
 from orchestrator.trial import Job
 
@@ -30,21 +33,21 @@ class Choice(NamedTuple):
     partition: str
 
 
-def forecast(plan: Plan, costs: Costs, options: Options) -> list[Table]:
-    """Three tables for each torn network of the plan: its components, its steps as asked, recommendations.
+def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]:
+    """For each torn network of the plan: its components, a step as asked, and what is recommended.
 
     What ``costs`` does not hold yet is measured.
     """
     families: dict[str, list[Job]] = {}
     for job in distinct(plan.jobs):
         if job.config.strategy in TORN and job.config.n_subnetworks > 1:
-            key = costs.key(job.config, job.tearing.network, job.resources)
+            key = key_of(job.config, job.tearing.network, job.resources)
             families.setdefault(key, []).append(job)
-    tables = []
+    parts: list[RenderableType] = []
     for jobs in families.values():
         config, network, resources = jobs[0].config, jobs[0].tearing.network, jobs[0].resources
         there = int(plan.available.gpus if resources.gpus else plan.available.cpus)
-        ns = [n_devices - 1 for n_devices in sorted({*DEVICES, max(there, DEVICES[0])})]
+        ns = sorted({n_devices - 1 for n_devices in (*DEVICES, there) if n_devices > 2})
         follow = _n_coarse_units(config)
         asked = {job.config.n_coarse_units for job in jobs}
         profile = costs.profile(config, network, resources, asked | {follow(n) for n in ns})
@@ -52,13 +55,22 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[Table]:
             step_seconds, bandwidth=1e9 * options.link_bandwidth, latency=1e-6 * options.link_latency
         )
         here = linked if resources.gpus else partial(linked, n_cores=there)
-        links = f"links of {options.link_bandwidth:g} GB/s and {options.link_latency:g} µs"
-        tables += [
-            components_table(f"{network.name}, batch {config.batch_size}", profile),
-            asked_table(jobs, profile, here, "with links" if resources.gpus else f"on {there} cores"),
-            choices_table(profile, recommend(profile, ns, follow, linked), links),
+        where = f"on {there} {'GPUs' if resources.gpus else 'cores'}"
+        parts += [
+            _heading(
+                f"{network.name}, batch {config.batch_size} on {resources.device}: what components cost, "
+                f"in ms forth and back; C {_ms(profile.preprocess.total)}, h {_ms(profile.postprocess.total)}"
+            ),
+            components_table(profile),
+            _heading(f"A step as asked, in ms; N = 1: {_ms(serial_seconds(profile))}"),
+            asked_table(jobs, profile, here, where),
+            _heading(
+                f"The best for up to {max(ns) + 1} devices, one of them the driver's, with links of "
+                f"{options.link_bandwidth:g} GB/s and {options.link_latency:g} µs, in ms"
+            ),
+            choices_table(profile, recommend(profile, ns, follow, linked)),
         ]
-    return tables
+    return parts
 
 
 def step_seconds(
@@ -92,7 +104,80 @@ def recommend(
             costs = profile.step_costs(sizes, n_coarse_units(n))
             if math.isfinite(critical_path(costs)):  # else there is no C^j or F^j for a cut
                 choices.append(Choice(seconds(costs), n, partition))
-        best = min(choices, default=None)
+        best = min(choices, key=lambda choice: choice.seconds, default=None)
         if best and best.seconds < shortest:
             shortest = best.seconds
             yield best
+
+
+def serial_seconds(profile: CostProfile) -> float:
+    """A step of the network in one piece."""
+    return critical_path(profile.step_costs((profile.n_units,), 1))
+
+
+def components_table(profile: CostProfile) -> Table:
+    """What components cost: a row for each pair of shapes that units lead between, first unit first."""
+    units: dict[tuple[Shape, Shape], list[Cost]] = {}
+    for jump, cost in zip(pairwise(profile.shapes), profile.units, strict=True):
+        units.setdefault(jump, []).append(cost)
+    n_coarse_units = sorted({n for _, _, n in profile.coarse})
+    coarse = [f"F^j\nN_c={n}" if n else "F^j" for n in n_coarse_units]
+    table = _table("from", "to", "units", "a unit", "C^j", *coarse)
+    for (reads, returns), costs in units.items():
+        table.add_row(
+            *("×".join(map(str, shape)) for shape in (reads, returns)),
+            str(len(costs)),
+            _ms(sum(cost.total for cost in costs) / len(costs)),
+            _ms(profile.interface_preprocess.get(reads, IMPOSSIBLE).total),
+            *(_ms(profile.coarse.get((reads, returns, n), IMPOSSIBLE).total) for n in n_coarse_units),
+        )
+    return table
+
+
+def asked_table(
+    jobs: Iterable[Job], profile: CostProfile, seconds: Callable[[StepCosts], float], where: str
+) -> Table:
+    """A step of each way in which the plan tears a network; ``seconds`` is for the devices there are."""
+    table = _table("N", "N_c", "partition", "paper's sum", "critical path", "speed-up", where)
+    ways = {(job.tearing.sizes, job.config.n_coarse_units): job.config.partition for job in jobs}
+    for (sizes, n_coarse_units), partition in ways.items():
+        costs = profile.step_costs(sizes, n_coarse_units)
+        path = critical_path(costs)
+        table.add_row(
+            *(str(len(sizes)), str(n_coarse_units), partition),
+            *(_ms(paper_sum(costs)), _ms(path), f"{serial_seconds(profile) / path:.2f}×"),
+            _ms(seconds(costs)),
+        )
+    return table
+
+
+def choices_table(profile: CostProfile, choices: Iterable[Choice]) -> Table:
+    """What :func:`recommend` says, by the number of devices that it takes: N and the driver's."""
+    table = _table("devices", "N", "partition", "step", "speed-up")
+    table.add_row("1", "1", "–", _ms(serial_seconds(profile)), "1.00×")
+    for seconds, n, partition in choices:
+        speed_up = f"{serial_seconds(profile) / seconds:.2f}×"
+        table.add_row(str(n + 1), str(n), partition, _ms(seconds), speed_up)
+    return table
+
+
+def _n_coarse_units(config: TrialConfig) -> Callable[[int], int]:
+    """N_c for other N: by the paper's rule where the trial follows it, else the trial's own."""
+    if config.n_coarse_units == paper_n_coarse_units(config.n_subnetworks):
+        return paper_n_coarse_units
+    return lambda n_subnetworks: config.n_coarse_units
+
+
+def _heading(text: str) -> Text:
+    return Text(f"\n{text}\n", "bold")
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f}" if math.isfinite(seconds) else "–"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE, padding=0, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("from", "to", "partition") else "right")
+    return table

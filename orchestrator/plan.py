@@ -90,7 +90,11 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         checked.append((config, network, resources, tearing))
     jobs = []
     for config, network, resources, tearing in checked:
-        n_coarse_units = {other.n_coarse_units for other in configs if other.coarse == config.coarse}
+        n_coarse_units = {
+            other.n_coarse_units
+            for other in configs
+            if other.coarse == config.coarse and other.strategy in TORN and other.n_subnetworks > 1
+        }
         if tearing is None and costs is not None:
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
@@ -175,7 +179,8 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
     if several:
         table.add_column("strategy", no_wrap=True)
     for column in ("N", "units", "N_c", "parameters", "an actor ≤", "devices", "done"):
-        table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
+        left = column in ("units", "devices")
+        table.add_column(column, no_wrap=column != "units", justify="left" if left else "right")
     for jobs in _by_seed(plan.jobs):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
         each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"

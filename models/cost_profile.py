@@ -180,7 +180,7 @@ def measure_profile(
     for shape in interfaces:
         components["C", shape] = _Component(partial(preprocess, image, shape), image, is_preprocess=True)
     for jump in jumps:
-        components["F", *jump] = _Component(partial(coarse, *jump), jump[0])
+        components["F", *jump] = _Component(partial(coarse, *jump), jump[0], corrects=jump[1])
 
     possible = {name: component for name, component in components.items() if component.can_be_built()}
     passes = [
@@ -212,6 +212,7 @@ class _Component:
     length: int = field(kw_only=True, default=1)
     is_preprocess: bool = field(kw_only=True, default=False)
     with_loss: bool = field(kw_only=True, default=False)
+    corrects: Shape | None = field(kw_only=True, default=None)
 
     def can_be_built(self) -> bool:
         """Whether the factory knows a way between its shapes."""
@@ -225,8 +226,11 @@ class _Component:
         """The second pass through a new copy, divided by ``length``."""
         module = compute.place(nn.Sequential(*(self.build() for _ in range(self.length)))).train()
         sample = random_input((batch_size, *self.reads), compute, is_image=self.is_preprocess)
-        time_once(module, sample, compute, with_loss=self.with_loss)
-        forward, backward = time_once(module, sample, compute, with_loss=self.with_loss)
+        residual = None if self.corrects is None else compute.empty(batch_size, *self.corrects).zero_()
+        for _ in range(2):
+            forward, backward = time_once(
+                module, sample, compute, with_loss=self.with_loss, residual=residual
+            )
         return Cost(forward / self.length, backward / self.length)
 
 

@@ -77,9 +77,14 @@ def time_components(
     components.append(("postprocess", 0, tearing.build_postprocess, tearing.shape(n + 1)))
     for component, j, build, shape in components:
         sample = random_input((batch_size, *shape), compute, is_image=component == "preprocess")
-        # The module lives in this call alone: it is gone when the next one is built.
+        residual = None
+        if component == "coarse_network":
+            residual = compute.empty(batch_size, *tearing.shape(j + 2)).zero_()
         with_loss = component == "postprocess"
-        memory, times = _time_one(build, sample, compute, repeats, warmup, with_loss=with_loss)
+        # The module lives in this call alone: it is gone when the next one is built.
+        memory, times = _time_one(
+            build, sample, compute, repeats, warmup, with_loss=with_loss, residual=residual
+        )
         for repeat, (forward, backward) in enumerate(times):
             yield ComponentTime(component, j, "forward", repeat, forward, memory)
             yield ComponentTime(component, j, "backward", repeat, backward, memory)
@@ -117,24 +122,50 @@ def random_input(shape: tuple[int, ...], compute: Compute, *, is_image: bool) ->
 
 
 def _time_one(
-    build: ModuleFactory, sample: Tensor, compute: Compute, repeats: int, warmup: int, *, with_loss: bool
+    build: ModuleFactory,
+    sample: Tensor,
+    compute: Compute,
+    repeats: int,
+    warmup: int,
+    *,
+    with_loss: bool,
+    residual: Tensor | None,
 ) -> tuple[int, list[tuple[float, float]]]:
     """Bytes of one component, and seconds of ``repeats`` forward and backward passes through it."""
     module = compute.place(build()).train()
-    times = [time_once(module, sample, compute, with_loss=with_loss) for _ in range(warmup + repeats)]
+    times = [
+        time_once(module, sample, compute, with_loss=with_loss, residual=residual)
+        for _ in range(warmup + repeats)
+    ]
     return _memory_bytes(module, sample, compute), times[warmup:]
 
 
 def time_once(
-    module: nn.Module, sample: Tensor, compute: Compute, *, with_loss: bool = False
+    module: nn.Module,
+    sample: Tensor,
+    compute: Compute,
+    *,
+    with_loss: bool = False,
+    residual: Tensor | None = None,
 ) -> tuple[float, float]:
-    """Seconds of one forward and one backward pass, with a cross-entropy loss on top where asked for."""
+    """Seconds of one forward and one backward pass.
+
+    Args:
+        module: a component.
+        sample: what it reads.
+        compute: how to run it.
+        with_loss: put a cross-entropy loss on top.
+        residual: count what the driver does with F^j as well: it copies r̃_j, which F^j might overwrite,
+            and adds what F^j returns to this, r_{j+1}.
+    """
     x = sample.clone()  # autograd refuses units that overwrite a leaf in place
     start = _now(sample.device)
     with compute.autocast():
-        output = module(x)
+        output = module(x if residual is None else sample.clone())
         if with_loss:
             output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
+    if residual is not None:
+        residual.add_(output.detach())
     middle = _now(sample.device)
     if output.requires_grad:  # a preprocess without parameters has no backward pass
         (output if with_loss else seed_gradient(output, torch.ones_like(output))).backward()

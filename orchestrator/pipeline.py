@@ -59,9 +59,8 @@ class PipelineActor(ProcessGroupActor):
         n = self.config.n_microbatches
 
         def microbatch(shape: Shape) -> Tensor:
-            return torch.empty(
-                self.config.batch_size // n, *shape, dtype=self.compute.activation_dtype, device="meta"
-            )
+            size = self.config.batch_size // n, *shape
+            return torch.empty(size, dtype=self.compute.activation_dtype, device="meta")
 
         self.stage = MeasuredStage(
             self.module,
@@ -129,7 +128,7 @@ class PipelineActor(ProcessGroupActor):
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of a micro-batch."""
-        with self.clock("stage.forward"):
+        with self.clock("stage.forward"), self.compute.autocast():
             return F.cross_entropy(logits, labels)
 
 
@@ -145,12 +144,14 @@ class _Stage(nn.Sequential):
             components["postprocess"] = tearing.build_postprocess()
         super().__init__(OrderedDict(components))
         self.compute = compute
+        self.last = "postprocess" in components
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a micro-batch to what the next stage reads."""
+        """Map a micro-batch to what the next stage receives, or to logits."""
         if x.requires_grad:
-            x = x.clone()  # autograd refuses units that overwrite a leaf in place
+            # A copy, because autograd refuses units that overwrite a leaf in place.
+            x = x.clone(memory_format=self.compute.memory_format(x))
         with self.compute.autocast():
             for component in self:
                 x = component(x)
-        return x.contiguous()  # to be sent
+        return x if self.last else x.to(self.compute.activation_dtype).contiguous()

@@ -83,6 +83,7 @@ def relative(a, b):
 
 # Training is chaotic: more steps would blow rounding up, whatever rounds.
 ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size": 10, "epochs": 1}
+ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels_last": True}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size":
         (3, {"preprocess": "patch"}),
         (6, {}),
         (3, ONE_STEP_IN_FLOAT32),
-        (2, ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels_last": True}),
+        (2, ONE_STEP_IN_BFLOAT16),
         (3, {"preprocess": "stem", "coarse": "shortcut", "channels_last": True}),
         (3, {"strategy": "serial"}),
         (2, {"network": "mlp", "depth": 6, "width": 12}),
@@ -101,6 +102,7 @@ ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size":
         (3, {"network": "vit", "depth": 6, "width": 12, "n_coarse_units": 1}),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2
         (2, {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
+        (2, ONE_STEP_IN_BFLOAT16 | {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
         (
             3,
             {

@@ -36,15 +36,17 @@ STUDIES = {
         ],
     ],
     "fast": [
+        [*("--n-subnetworks", "1", "6", *EIGHT_SEEDS, "--partition", "uniform", "staggered")],
         [
-            *("--n-subnetworks", "1", "6", *EIGHT_SEEDS, "--preprocess", "strided", "stem"),
-            *("--partition", "uniform", "staggered", "--coarse", "units", "shortcut"),
+            *("--n-subnetworks", "6", *EIGHT_SEEDS, "--partition", "staggered"),
+            *("--preprocess", "stem", "--coarse", "shortcut"),
         ],
     ],
     "cifar": [
         [
             *("--depth", "29", "--n-subnetworks", "1", "3", "--seed", "0", "1", "2"),
-            *("--preprocess", "strided", "stem", "--train-subset", "4000", "--validation-subset", "1000"),
+            *("--preprocess", "strided", "stem", "--channels-last", "True"),
+            *("--train-subset", "4000", "--validation-subset", "1000"),
         ],
     ],
 }

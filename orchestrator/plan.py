@@ -1,6 +1,7 @@
 """From a sweep to jobs that are known to be possible: everything is checked before anything starts."""
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -179,8 +180,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
     if several:
         table.add_column("strategy", no_wrap=True)
     for column in ("N", "units", "N_c", "parameters", "an actor ≤", "devices", "done"):
-        left = column in ("units", "devices")
-        table.add_column(column, no_wrap=column != "units", justify="left" if left else "right")
+        table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
     for jobs in _by_seed(plan.jobs):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
         each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"
@@ -190,7 +190,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
             config.dataset,
             *([config.strategy] if several else []),
             str(config.n_subnetworks),
-            sizes_text(tearing.sizes),
+            textwrap.fill(sizes_text(tearing.sizes), 16),
             str(config.n_coarse_units) if torn else "–",
             f"{tearing.n_parameters:,}",
             f"{_largest_share(jobs[0]):,}",

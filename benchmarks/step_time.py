@@ -2,15 +2,15 @@
 
     python -m benchmarks.step_time                   ResNet-326, N = 2 and 3, on this machine's cores
 
-All in one run, one gang after the other, twice round: the untorn network on one core and on all, and
-the torn ones by every partition asked for. The critical path follows from component times that are
-measured in between, on one core; where there are fewer cores than actors, from playing the step through
-on that many. Memory is what training has added to each process.
+All in one run, one gang after the other, twice round: the untorn network on one core and on all, what
+else those cores can do with it (data parallel, pipelines), and the torn ones by every partition. The
+critical path follows from component times that are measured in between, on one core; where there are
+fewer cores than actors, from playing the step through on that many. Memory is what training has added
+to each process.
 """
 
 import argparse
 from collections import defaultdict
-from dataclasses import replace
 from math import prod
 from statistics import median
 
@@ -24,11 +24,11 @@ from models.tearing import interface_factories, plan_tearing
 from models.timing import step_costs, time_components
 from orchestrator import cluster
 from orchestrator.actor import EpochReport
-from orchestrator.config import Sweep, TrialConfig
+from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
 from orchestrator.datasets import load_dataset
 from orchestrator.devices import GangResources, gang_resources, local_devices, take_device
 from orchestrator.forecast import step_seconds
-from orchestrator.plan import describe
+from orchestrator.plan import describe, tear_as_asked
 from orchestrator.trial import Job
 
 MIB = 2**20
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--partition", nargs="+", default=["uniform", "balanced", "staggered"])
+    parser.add_argument("--strategy", nargs="*", default=["data_parallel", "gpipe", "1f1b"])
     parser.add_argument("--steps", type=int, default=12, help="in each round; the first is left out")
     parser.add_argument("--rounds", type=int, default=2)
     asked = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> None:
     cluster.connect(None)
     one_core = GangResources(1, "cpu", cpus=1.0, gpus=0.0)
 
-    def config(n: int, partition: str) -> TrialConfig:
+    def config(n: int, partition: str, strategy: Strategy = "parareal") -> TrialConfig:
         sweep = Sweep(
             n_subnetworks=(n,),
             dataset=(images.name,),
@@ -59,6 +60,7 @@ def main() -> None:
             width=(16,),
             batch_size=(asked.batch_size,),
             partition=(partition,),
+            strategy=(strategy,),
         )
         return sweep.trials()[0]
 
@@ -83,7 +85,7 @@ def main() -> None:
 
     n_coarse_units = [config(n, "uniform").n_coarse_units for n in asked.n_subnetworks]
     profile = ray.get(measure_costs.remote(n_coarse_units))
-    serial = replace(config(1, "uniform"), strategy="serial")
+    serial = config(1, "uniform", "serial")
     cores = int(available.cpus)
     jobs = {
         "serial, 1 core": Job(serial, plan_tearing(network), one_core),
@@ -91,6 +93,10 @@ def main() -> None:
             serial, plan_tearing(network), GangResources(1, "cpu", cpus=available.cpus, gpus=0.0)
         ),
     }
+    for strategy in asked.strategy:
+        other = config(cores, "balanced" if strategy in PIPELINES else "uniform", strategy)
+        resources = GangResources(cores, "cpu", cpus=1.0, gpus=0.0)
+        jobs[f"{strategy}, {cores} cores"] = Job(other, tear_as_asked(other, network, profile), resources)
     for n in asked.n_subnetworks:
         for partition in asked.partition:
             torn = config(n, partition)
@@ -104,9 +110,9 @@ def main() -> None:
     for _ in range(asked.rounds):
         for name, job in jobs.items():
             (last[name],) = run_epochs(job, images, epochs=1)
-            lead = last[name].get("driver") or last[name]["network"]
+            lead = next(iter(last[name].values()))
             seconds[name] += lead.step_seconds[1:]
-            if job.config.n_subnetworks > 1:
+            if job.config.strategy == "parareal":
                 costs[name] += ray.get(measure_components.remote(job))
             print(f"{name}: {in_ms(lead.step_seconds[1:])} ms", flush=True)
     cluster.disconnect()
@@ -122,17 +128,17 @@ def main() -> None:
         reports = {part: r for part, r in last[name].items() if part != "driver"}
         memory = max(report.peak_memory_bytes for report in reports.values())
         row |= {"memory (MiB)": f"{memory / MIB:.0f}"}
-        if n > 1:
+        sent = sum(report.bytes_sent for report in last[name].values())
+        row |= {"sent (MiB)": f"{sent / MIB:.2f}"}
+        if job.config.strategy == "parareal":
             path = median(map(critical_path, costs[name]))
             here = median(step_seconds(c, n_cores=cores) for c in costs[name])
             least = sum(prod(job.tearing.shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
-            sent = sum(report.bytes_sent for report in last[name].values())
             row |= {
                 "path (ms)": f"{1e3 * path:.1f}",
                 f"path on {cores} cores (ms)": f"{1e3 * here:.1f}",
                 "step / that": f"{step / here:.3f}",
                 "memory × N / serial": f"{memory * n / serial_memory:.2f}",
-                "sent (MiB)": f"{sent / MIB:.2f}",
                 "sent / least": f"{sent / least:.4f}",
             }
         rows.append(row)

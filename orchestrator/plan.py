@@ -190,7 +190,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
             config.dataset,
             *([config.strategy] if several else []),
             str(config.n_subnetworks),
-            textwrap.fill(sizes_text(tearing.sizes), 16),
+            textwrap.fill(sizes_text(tearing.sizes), 12),
             str(config.n_coarse_units) if torn else "–",
             f"{tearing.n_parameters:,}",
             f"{_largest_share(jobs[0]):,}",

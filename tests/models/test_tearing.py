@@ -1,6 +1,6 @@
 """Where a network is cut, and that any component can be built alone, anywhere, with the same weights."""
 
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise
 
 import cloudpickle
 import pytest
@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.initialisation import derive_seed
 from models.parareal import tear
+from models.partition import COST_PARTITIONS
 from models.resnet import resnet
+from models.step_time import Cost
 from models.tearing import Tearing, paper_n_coarse_units, plan_tearing
 
 
@@ -161,7 +164,7 @@ def test_the_users_factories_get_the_shapes_at_their_cut() -> None:
         ({"n_subnetworks": 10}, "10 subnetworks need at least 10 units, the network has 9"),
         ({"n_subnetworks": 2, "partition": (4, 4)}, "holds 8 units, the network has 9"),
         ({"n_subnetworks": 2, "partition": (3, 3, 3)}, r"\(3, 3, 3\) is for 3 subnetworks, not 2"),
-        ({"partition": "random"}, "unknown partition 'random': choose one of uniform"),
+        ({"partition": "random"}, "unknown partition 'random': choose one of uniform, balanced, staggered"),
         ({"preprocess": "pooled"}, "unknown preprocess 'pooled': choose one of strided, patch"),
         ({"n_coarse_units": 0}, "n_coarse_units = 0"),
     ],
@@ -169,6 +172,49 @@ def test_the_users_factories_get_the_shapes_at_their_cut() -> None:
 def test_what_cannot_be_torn_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan_tearing(tiny(), **options)
+
+
+@pytest.fixture
+def costs() -> CostProfile:
+    """Of the tiny network: made up, so that every partition gives other sizes."""
+    shapes = tiny().trace.shapes
+    jumps = combinations_with_replacement(dict.fromkeys(shapes[1:]), 2)
+    return CostProfile(
+        shapes=shapes,
+        units=tuple(Cost(1.0, 2.0) for _ in range(4)) + tuple(Cost(0.4, 0.8) for _ in range(5)),
+        preprocess=Cost(0.0, 0.0),
+        interface_preprocess=dict.fromkeys(shapes[1:], Cost(0.0, 0.0)),
+        coarse={(*jump, n): Cost(1.0 * n, 2.0 * n) for jump in jumps for n in (1, 2)},
+        postprocess=Cost(0.0, 0.0),
+        batch_size=1,
+        element_bytes=4,
+    )
+
+
+@pytest.mark.parametrize("n_coarse_units", [1, 2])
+def test_partitions_by_cost_are_those_of_the_registry(costs: CostProfile, n_coarse_units: int) -> None:
+    found = {
+        name: plan_tearing(tiny(), 3, partition=name, n_coarse_units=n_coarse_units, costs=costs).sizes
+        for name in ("uniform", *COST_PARTITIONS)
+    }
+    assert found["uniform"] == (3, 3, 3)
+    for name, rule in COST_PARTITIONS.items():
+        assert found[name] == rule(costs, 3, n_coarse_units)
+    assert len(set(found.values())) == 3
+
+
+@pytest.mark.parametrize("partition", COST_PARTITIONS)
+def test_partitions_by_cost_are_refused_without_costs(partition: str) -> None:
+    with pytest.raises(ValueError, match=f"partition '{partition}' goes by what units cost: give costs="):
+        plan_tearing(tiny(), 3, partition=partition)
+
+
+def test_a_network_torn_by_cost_is_the_one_torn_at_the_same_units(costs: CostProfile) -> None:
+    by_cost = plan_tearing(tiny(), 3, partition="staggered", n_coarse_units=1, costs=costs, seed=3)
+    by_hand = plan_tearing(tiny(), 3, partition=by_cost.sizes, n_coarse_units=1, seed=3)
+    for j in (1, 2, 3):
+        assert_same_weights(by_cost.build_subnetwork(j), by_hand.build_subnetwork(j))
+        assert_same_weights(by_cost.build_preprocess(j), by_hand.build_preprocess(j))
 
 
 def test_seeds_of_components_never_meet() -> None:

@@ -9,8 +9,9 @@ from torch import nn
 
 from models.feedforward import FeedForward
 from models.resnet import resnet
+from models.step_time import Cost, StepCosts
 from models.tearing import plan_tearing
-from models.timing import time_components
+from models.timing import ComponentTime, step_costs, time_components
 
 ALIVE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -115,3 +116,47 @@ def test_memory_counts_parameters_twice_and_what_the_backward_pass_keeps() -> No
     n_parameters = features * (features + 1)
     kept = batch * features  # a linear map keeps its input
     assert memory == 4 * (2 * n_parameters + kept)
+
+
+def passes(component: str, j: int, forward: list[float], backward: list[float]) -> list[ComponentTime]:
+    """Measurements of one component, one a repeat."""
+    return [
+        ComponentTime(component, j, direction, repeat, seconds, memory_bytes=0)
+        for direction, times in (("forward", forward), ("backward", backward))
+        for repeat, seconds in enumerate(times)
+    ]
+
+
+def test_each_repeat_has_the_costs_of_its_own_measurements_in_order_of_the_network() -> None:
+    n = 11  # 10 comes after 9
+    times = passes("postprocess", 0, [1.0, 2.0], [3.0, 4.0])
+    for component, at in (("preprocess", 100), ("subnetwork", 200), ("coarse_network", 300)):
+        for j in range(1, n + (component != "coarse_network")):
+            times += passes(component, j, [at + j, at + j + 0.5], [-at - j, -at - j - 0.5])
+    times.reverse()  # as they came is no matter
+
+    def costs(repeat: int, at: int, last: int) -> tuple[Cost, ...]:
+        return tuple(Cost(at + j + repeat / 2, -at - j - repeat / 2) for j in range(1, last + 1))
+
+    assert step_costs(times) == [
+        StepCosts(
+            preprocess=costs(repeat, 100, n),
+            subnetworks=costs(repeat, 200, n),
+            coarse_network=costs(repeat, 300, n - 1),
+            postprocess=Cost(1.0 + repeat, 3.0 + repeat),
+        )
+        for repeat in (0, 1)
+    ]
+    assert step_costs([]) == []
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_was_measured_makes_a_step(n: int) -> None:
+    network = resnet(11, width=4, input_shape=(1, 8, 12))
+    times = list(time_components(plan_tearing(network, n), batch_size=2, repeats=2, warmup=0))
+    steps = step_costs(iter(times))
+    assert [step.n_subnetworks for step in steps] == [n, n]
+    for repeat, step in enumerate(steps):
+        measured = sum(t.seconds for t in times if t.repeat == repeat)
+        components = (*step.preprocess, *step.subnetworks, *step.coarse_network, step.postprocess)
+        assert sum(cost.total for cost in components) == pytest.approx(measured)

@@ -2,9 +2,12 @@ import io
 from dataclasses import replace
 
 import pytest
+import ray
 from rich.console import Console
 
+from models.partition import COST_PARTITIONS, uniform
 from orchestrator.config import Options, Sweep
+from orchestrator.costs import Costs
 from orchestrator.devices import Available
 from orchestrator.plan import data_key, make_plan, pending, plan_table, sizes_text, untimed
 from orchestrator.presets import PRESETS
@@ -93,6 +96,53 @@ def test_a_trial_that_would_wait_for_ever_for_devices_is_refused():
     assert {job.resources.device for job in with_too_few_gpus.jobs} == {"cpu"}
 
 
+# Partitions by cost
+
+
+def test_partitions_by_cost_follow_from_the_profile_in_the_store(known_costs):
+    asked = replace(
+        SMALL, n_subnetworks=(1, 2, 3), seed=(0, 1), partition=("uniform", "balanced", "staggered")
+    )
+    # N = 1 has an N_c too, which is nobody's F^j and not in this profile.
+    costs = known_costs(plan_of(n_subnetworks=(3,)).jobs, [6, 4])
+    plan = make_plan(asked, OPTIONS, CORES, costs)
+    assert not ray.is_initialized()  # nothing was measured
+    job = plan.jobs[-1]
+    profile = costs.profile(job.config, job.tearing.network, job.resources, [4])
+    assert [job.config for job in plan.jobs] == asked.trials()
+    for job in plan.jobs:
+        n, n_c = job.config.n_subnetworks, job.config.n_coarse_units
+        expected = {
+            "uniform": uniform(9, n),
+            "balanced": COST_PARTITIONS["balanced"](profile, n, n_c),
+            "staggered": COST_PARTITIONS["staggered"](profile, n, n_c),
+        }
+        assert job.tearing.sizes == expected[job.config.partition]
+    assert len({job.tearing.sizes for job in plan.jobs}) == 1 + 3 + 3
+
+
+def test_a_pipeline_is_balanced_without_any_coarse_network(known_costs):
+    (uncut,) = plan_of(n_subnetworks=(3,), seed=(0,), strategy=("gpipe",)).jobs
+    costs = known_costs([uncut], [])
+    sweep = replace(SMALL, n_subnetworks=(3,), seed=(0,), strategy=("gpipe",), partition=("balanced",))
+    (job,) = make_plan(sweep, OPTIONS, CORES, costs).jobs
+    profile = costs.profile(job.config, job.tearing.network, job.resources, [])
+    assert job.tearing.sizes == COST_PARTITIONS["balanced"](profile, 3, 1) != (3, 3, 3)
+    assert not ray.is_initialized()
+
+
+def test_what_cannot_work_is_refused_before_anything_is_measured(tmp_path):
+    sweep = replace(SMALL, partition=("staggered", "even"))
+    with pytest.raises(ValueError, match="unknown partition 'even': choose one of uniform, balanced, stagg"):
+        make_plan(sweep, OPTIONS, CORES, Costs(tmp_path))
+    assert not ray.is_initialized()
+
+
+def test_partitions_by_cost_need_costs():
+    with pytest.raises(ValueError, match="partition 'staggered' goes by what units cost"):
+        plan_of(n_subnetworks=(3,), partition=("staggered",))
+
+
 # What is left to do
 
 
@@ -169,6 +219,18 @@ def test_the_papers_plan_is_readable_on_a_terminal_of_80_columns():
     assert "2 trials on 19 cores, 0 GPUs" in text
     for cell in ("10,327,706", "333", "17 × 19 + 10", "19 × 1 CPU", "0/1"):
         assert cell in text
+
+
+def test_uneven_partitions_fold_and_leave_the_rest_readable(known_costs):
+    changes = {"n_subnetworks": (18,), "seed": (0,), "depth": (164,), "coarse": ("shortcut",)}
+    changes |= {"dataset": ("digits",)}
+    costs = known_costs(plan_of(**changes).jobs, [0])
+    plan = make_plan(replace(SMALL, **changes, partition=("staggered",)), OPTIONS, CORES, costs)
+    text = table_of(plan)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "ResNet-164" in text
+    assert text.count("+") == sizes_text(plan.jobs[0].tearing.sizes).count("+") > 5
 
 
 def test_the_plan_counts_what_is_done_and_shows_seeds_as_one_row(store):

@@ -1,0 +1,151 @@
+"""What components cost is measured once, and then stays what it is."""
+
+from dataclasses import replace
+from math import isfinite
+
+import pytest
+import ray
+import torch
+from torch import nn
+
+from models.feedforward import FeedForward
+from orchestrator import cluster
+from orchestrator.config import Options, Sweep
+from orchestrator.costs import Costs, key_of
+from orchestrator.devices import Available, GangResources
+from orchestrator.plan import make_plan
+
+SMALL = Sweep(
+    n_subnetworks=(3,),
+    seed=(0,),
+    depth=(29,),
+    width=(2,),
+    dataset=("synthetic:1x8x8x4x64",),
+    batch_size=(16,),
+)
+CORES = Available(cpus=8, gpus=0)
+
+
+def job_of(**changes):
+    (job,) = make_plan(replace(SMALL, **changes), Options(), CORES).jobs
+    return job
+
+
+def profile(costs, job, n_coarse_units):
+    return costs.profile(job.config, job.tearing.network, job.resources, n_coarse_units)
+
+
+def key(job, **resources):
+    return key_of(job.config, job.tearing.network, replace(job.resources, **resources))
+
+
+def own_network(*, width=3, n_in_c=1):
+    """Of the user's, whose code may change while its name stays."""
+    return FeedForward(
+        lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(n_in_c))),
+        [lambda: nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2))] * 4,
+        lambda: nn.Linear(2, 2),
+        (2,),
+    )
+
+
+# What is in the store already
+
+
+def test_a_profile_of_the_store_is_used_to_the_last_bit_and_kept(known_costs, tmp_path):
+    job = job_of()
+    costs = known_costs([job], [1, 4])
+    (file,) = (tmp_path / "costs").iterdir()
+    before = file.read_bytes()
+    first = profile(costs, job, [4])
+    costs.save()
+    assert file.read_bytes() == before
+    assert profile(Costs(tmp_path), job, [1, 4]) == first
+    assert not ray.is_initialized()
+
+
+def test_seeds_settings_and_ways_to_tear_share_a_profile(known_costs):
+    job = job_of()
+    for changes in (
+        {"seed": (1,)},
+        {"learning_rate": (0.5,)},
+        {"epochs": (99,)},
+        {"n_coarse_units": (1,)},
+        {"n_subnetworks": (2,)},
+        {"strategy": ("serial",)},
+    ):
+        assert key(job_of(**changes)) == key(job)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": (8,)},
+        {"precision": ("float64",)},
+        {"precision": ("bfloat16",)},
+        {"channels_last": (True,)},
+        {"depth": (38,)},
+        {"width": (4,)},
+        {"preprocess": ("patch",)},
+        {"coarse": ("shortcut",)},
+        {"dataset": ("synthetic:1x16x16x4x64",)},
+        {"dataset": ("synthetic:1x8x8x9x64",)},
+    ],
+)
+def test_whatever_changes_a_cost_has_a_profile_of_its_own(changes):
+    assert key(job_of(**changes)) != key(job_of())
+
+
+def test_devices_and_their_threads_have_profiles_of_their_own():
+    job = job_of()
+    keys = {key(job), key(job, device="cuda", gpus=1.0), key(job, cpus=2.0)}
+    assert len(keys) == 3
+    assert key(job, n_actors=9) == key(job, cpus=0.25) == key(job)
+
+
+def test_an_own_network_that_changes_is_measured_anew():
+    config, resources = job_of().config, GangResources(4, "cpu", 1.0, 0.0)
+    networks = (own_network(), own_network(width=4), own_network(n_in_c=2))
+    assert len({key_of(config, network, resources) for network in networks}) == 3
+    assert key_of(config, own_network(), resources) == key_of(config, own_network(), resources)
+
+
+# What is measured
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    cluster.connect(None)
+    yield
+    cluster.disconnect()
+
+
+def test_what_is_missing_is_measured_and_what_is_known_does_not_move(known_costs, local_ray, tmp_path):
+    job = job_of()
+    known = profile(known_costs([job], [4]), job, [4])
+    costs = Costs(tmp_path, repeats=1)
+    more = profile(costs, job, [4, 1])
+    assert replace(more, coarse=known.coarse) == known
+    assert more.coarse.items() >= known.coarse.items()
+    measured = [cost for (_, _, n), cost in more.coarse.items() if n == 1]
+    assert len(measured) == len(known.coarse)
+    assert all(0 < cost.total < 60 and isfinite(cost.total) for cost in measured)
+    costs.save()
+    assert profile(Costs(tmp_path), job, [1, 4]) == more
+
+
+def test_what_cannot_be_measured_is_refused_in_a_line(local_ray, tmp_path):
+    class Greedy(nn.Linear):
+        def forward(self, x):
+            if self.training:
+                raise torch.OutOfMemoryError("no memory left")
+            return super().forward(x)
+
+    network = FeedForward(nn.Identity(), [lambda: Greedy(2, 2)] * 2, nn.Identity(), (2,), name="greedy")
+    job = job_of()
+    with pytest.raises(
+        ValueError, match=r"what greedy costs with batches of 16 on cpu .*no memory left"
+    ) as error:
+        Costs(tmp_path).profile(job.config, network, job.resources, [])
+    assert str(error.value).endswith("lower --batch-size")
+    assert len(str(error.value).splitlines()) == 1

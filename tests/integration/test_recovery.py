@@ -1,5 +1,6 @@
 """A trial that loses actors ends with the numbers of an undisturbed one."""
 
+import contextlib
 import threading
 import time
 
@@ -40,11 +41,16 @@ def run(config, store, *, progress=lambda row: None, max_failures=2, timeout=60.
     return pd.DataFrame(store.read("epochs", config.trial_id)), store.read("trials", config.trial_id)[0]
 
 
+def own_processes():
+    """Those of this test's own Ray: other sweeps may run on this machine."""
+    return psutil.Process().children(recursive=True)
+
+
 def kill_in_the_middle_of_an_epoch(name, killed):
     """Kill an actor's process as soon as it is seen running an epoch."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for process in psutil.process_iter():
+        for process in own_processes():
             try:
                 running = process.cmdline()[:1] == [f"ray::{name}.run_epoch"]
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -114,9 +120,10 @@ def test_a_trial_that_loses_every_gang_fails_with_the_reason(local_ray, config, 
 
     def kill_all():
         while not stop.is_set():
-            for process in psutil.process_iter(["cmdline"]):
-                if (process.info["cmdline"] or [""])[0].startswith("ray::SubnetworkActor"):
-                    process.kill()
+            for process in own_processes():
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                    if (process.cmdline() or [""])[0].startswith("ray::SubnetworkActor"):
+                        process.kill()
             stop.wait(0.05)
 
     killer = threading.Thread(target=kill_all)

@@ -54,8 +54,7 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]
         linked = partial(
             step_seconds, bandwidth=1e9 * options.link_bandwidth, latency=1e-6 * options.link_latency
         )
-        here = linked if resources.gpus else partial(linked, n_cores=there)
-        where = f"on {there} {'GPUs' if resources.gpus else 'cores'}"
+        devices = f"{there} {'GPUs' if resources.gpus else 'cores'}"
         parts += [
             _heading(
                 f"{network.name}, batch {config.batch_size} on {resources.device}: what components cost, "
@@ -63,7 +62,7 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]
             ),
             components_table(profile),
             _heading(f"A step as asked, in ms; N = 1: {_ms(serial_seconds(profile))}"),
-            asked_table(jobs, profile, here, where),
+            asked_table(jobs, profile, partial(linked, n_cores=there), f"on {devices}"),
             _heading(
                 f"The best for up to {max(ns) + 1} devices, one of them the driver's, with links of "
                 f"{options.link_bandwidth:g} GB/s and {options.link_latency:g} µs, in ms"
@@ -102,8 +101,7 @@ def recommend(
             except ValueError:  # such as a number of units that the paper's rule cannot share out
                 continue
             costs = profile.step_costs(sizes, n_coarse_units(n))
-            if math.isfinite(critical_path(costs)):  # else there is no C^j or F^j for a cut
-                choices.append(Choice(seconds(costs), n, partition))
+            choices.append(Choice(seconds(costs), n, partition))
         best = min(choices, key=lambda choice: choice.seconds, default=None)
         if best and best.seconds < shortest:
             shortest = best.seconds

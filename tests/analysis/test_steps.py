@@ -98,8 +98,16 @@ def test_a_gpu_that_was_timed_is_known_by_name(store):
     table = rows(store)
     assert table["device"].tolist() == ["NVIDIA H200"] * 2
     assert table.loc[3, "step_speed_up"] == 2.0
-    store.timings(trial_id, component_times(1, 1.0), device="cpu")  # as with --devices cpu
-    assert sorted(load(store.path).steps()["device"]) == ["cpu", "cuda", "cuda"]
+
+
+@pytest.mark.parametrize("timed", [["cpu"], ["NVIDIA H200", "NVIDIA T4"]])
+def test_which_gpu_trained_is_left_open_where_several_or_none_were_timed(store, timed):
+    for n, device in enumerate(timed, start=1):
+        store.timings(store.trial(n, epochs=0), component_times(n, 1.0), device=device)
+    store.trained(1, steps=[2.0], devices="1 cuda")
+    table = load(store.path).steps()
+    assert table.dropna(subset="step")["device"].tolist() == ["cuda"]
+    assert sorted(table["device"]) == sorted([*timed, "cuda"])
 
 
 def test_half_finished_and_old_stores_leave_gaps(store):

@@ -229,8 +229,8 @@ class Options:
     data_dir: str = "data"
     """Folder for data sets that are downloaded."""
     devices: Devices = "auto"
-    """cuda: one GPU for each subnetwork and one for the driver; cpu: processor cores; auto: GPUs if
-    there are enough for every trial of the sweep, else cores."""
+    """cuda: one GPU for each subnetwork (worker, stage) and one for the driver; cpu: processor cores;
+    auto: GPUs if there are enough for every trial of the sweep, else cores."""
     cpus_per_actor: float | None = None
     """Processor cores reserved for each actor. Default: 1, less where a gang would not fit."""
     address: str | None = None

@@ -61,7 +61,8 @@ class ProcessGroupActor(LockstepActor):
         with self.lost_peers():
             dist.Backend.register_backend("gloo_by_address", gloo, devices="cpu")
             dist.init_process_group(
-                "nccl" if self.device.type == "cuda" else "gloo_by_address",
+                # Lazy: traffic to different peers may overlap, as a pipeline's should.
+                "nccl-lazy" if self.device.type == "cuda" else "gloo_by_address",
                 store=self._store,
                 rank=self.rank,
                 world_size=self.size,

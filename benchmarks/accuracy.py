@@ -19,10 +19,7 @@ from orchestrator.sweep import main
 FIVE_SEEDS, EIGHT_SEEDS = ([*("--seed", *map(str, range(n)))] for n in (5, 8))
 
 STUDIES = {
-    "digits": [
-        [*("--n-subnetworks", "1", "2", "3", "6", "9"), *EIGHT_SEEDS],
-        [*("--n-subnetworks", "2", "3", "6", "9"), *EIGHT_SEEDS, *("--preprocess", "stem")],
-    ],
+    "digits": [[*("--n-subnetworks", "1", "2", "3", "6", "9"), *EIGHT_SEEDS]],
     "interfaces": [
         [
             *("--n-subnetworks", "1", "6", *FIVE_SEEDS, "--preprocess", "strided", "patch", "stem"),

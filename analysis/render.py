@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -18,6 +18,11 @@ MISSING = "–"
 LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$"}
 """Signs that pdfLaTeX does not know as text."""
 
+HEADING_WIDTH = 12
+LONG_WORD = 16
+"""Characters from which on even a single word is folded rather than the table too wide."""
+LONG_TEXT = 30
+
 STEP_COLUMNS = {"paper_sum": "Paper's sum", "critical_path": "Critical path", "step": "Measured"}
 
 
@@ -30,14 +35,14 @@ class TextTable:
         title: what it shows, one line.
         cells: text, one row a line.
         note: what the numbers are and how they came about.
-        wide: names of columns for which a terminal has no room.
+        spare: names of columns that a narrow terminal does without, the first ones first.
     """
 
     name: str
     title: str
     cells: pd.DataFrame
     note: str
-    wide: Collection[str] = ()
+    spare: Sequence[str] = ()
 
     def markdown(self) -> str:
         """Return a pipe table with the note beneath; the note alone where there is no row."""
@@ -62,17 +67,27 @@ class TextTable:
             text = text.replace(sign, command)
         return f"% needs \\usepackage{{booktabs}}\n{text}"
 
-    def rich(self) -> Group | Text:
-        """Return the table between title and note; the note alone where there is no row."""
+    def rich(self, width: int = 80) -> Group | Text:
+        """Return the table between title and note; the note alone where there is no row.
+
+        Args:
+            width: of the terminal, in characters.
+        """
         if self.cells.empty:
             return Text(f"{self.name}: {self.note}")
-        # Without padding, so that every table fits 80 columns.
+        cells = self.cells
+        for column in self.spare:
+            if sum(_width(str(name), cells[name]) + 1 for name in cells) > width + 1:
+                cells = cells.drop(columns=column)
         table = Table(box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False)
-        cells = self.cells.drop(columns=list(self.wide), errors="ignore")
         for name in cells:
             right = _right(cells[name])
-            words = textwrap.fill(str(name), 12, break_long_words=False)
-            table.add_column(words, justify="right" if right else "left", no_wrap=right, overflow="fold")
+            table.add_column(
+                _folded(str(name)),
+                justify="right" if right else "left",
+                no_wrap=right or all(" " not in text and len(text) <= LONG_WORD for text in cells[name]),
+                overflow="fold",
+            )
         for row in cells.itertuples(index=False):
             table.add_row(*(Text(cell) for cell in row))
         return Group(Text(f"\n{self.name}: {self.title}", "bold"), "", table, "", Text(self.note, "dim"))
@@ -82,6 +97,8 @@ def text_table1(table: pd.DataFrame) -> TextTable:
     """Render `analysis.tables.table1`; columns without any value are left out."""
     described = table.columns[: table.columns.get_loc("error")]
     cells = _texts(table, described.drop(["network", "depth", "n_subnetworks"]))
+    datasets = table["dataset"].unique()
+    spare = _redundant(cells, "N_c", "Strategy", *(["Data set"] if len(datasets) == 1 else []))
     cells["Error (%)"] = [
         _number(mean) if pd.isna(std) else f"{_number(mean)} ± {_number(std)}"
         for mean, std in zip(table["error"], table["std"], strict=True)
@@ -96,8 +113,10 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         ", ".join(f"{count} {status}" for status, count in row.items() if count != "0")
         for row in others.to_dict("records")
     ]
+    where = f" on {dataset_name(datasets[0])}" if len(datasets) == 1 else ""
     note = (
-        "Validation error (%) after the last epoch: mean ± standard deviation over the seeds that finished."
+        f"Validation error (%){where} after the last epoch: mean ± standard deviation over the seeds that "
+        "finished."
         if len(table)
         else "No trial has been started yet."
     )
@@ -107,12 +126,13 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):
         note += " Nothing here is comparable to the paper's ResNet-1001 on CIFAR-10 and CIFAR-100."
-    return TextTable("Table 1", "Error rates", _drop_empty(cells), note)
+    return _table("Table 1", "Error rates", cells, note, spare)
 
 
 def text_table2(table: pd.DataFrame) -> TextTable:
     """Render `analysis.tables.table2` in milliseconds."""
     cells, where = _described(table)
+    spare = [*_redundant(cells, "N_c"), "Postprocessing", "Preprocessing", "Published total"]
     for column in ["preprocessing", "parallel_subnetworks", "coarse_network", "postprocessing"]:
         cells[heading(column)] = _numbers(1e3 * table[column])
     cells["Total (IQR)"] = [
@@ -135,21 +155,21 @@ def text_table2(table: pd.DataFrame) -> TextTable:
             f" Published: {published.SOURCE}, Table 2, batch of {published.BATCH_SIZE} on one "
             f"{published.DEVICE}: across devices and batches compare speed-ups, not times."
         )
-    return TextTable("Table 2", "Gradient calculating time", _drop_empty(cells), note)
+    return _table("Table 2", "Gradient calculating time", cells, note, spare)
 
 
 def text_steps(table: pd.DataFrame) -> TextTable:
     """Render `analysis.steps.steps` in milliseconds, or in seconds from ten on, and in megabytes."""
     cells, where = _described(table)
-    wide = [name for name in ["N_c"] if not cells.drop(columns=name).duplicated().any()]
+    redundant = _redundant(cells, "N_c")
+    quartiles = {name: f"{name}: quartiles" for name in STEP_COLUMNS.values()}
     unit, scale = ("s", 1.0) if table[list(STEP_COLUMNS)].max().max() >= 10 else ("ms", 1e3)
     for measure, name in STEP_COLUMNS.items():
         cells[name] = [
             _short(scale * seconds) + (f" ({_short(speed_up)}×)" if pd.notna(speed_up) else "")
             for seconds, speed_up in zip(table[measure], table[f"{measure}_speed_up"], strict=True)
         ]
-        wide.append(f"{name}: quartiles")
-        cells[wide[-1]] = [
+        cells[quartiles[name]] = [
             f"{_short(scale * low)} to {_short(scale * high)}" if pd.notna(low) else MISSING
             for low, high in zip(table[f"{measure}_low"], table[f"{measure}_high"], strict=True)
         ]
@@ -171,7 +191,8 @@ def text_steps(table: pd.DataFrame) -> TextTable:
             "included. Sent: MB that all actors send in a step. Peak: MB of memory that training takes in "
             "the largest actor."
         )
-    return TextTable("Step times", "Predicted and measured", _drop_empty(cells), note, wide)
+    spare = [*quartiles.values(), *redundant, "Peak", "Sent"]
+    return _table("Step times", "Predicted and measured", cells, note, spare)
 
 
 def _described(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -193,8 +214,30 @@ def _texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     return cells
 
 
-def _drop_empty(cells: pd.DataFrame) -> pd.DataFrame:
-    return cells if cells.empty else cells.loc[:, ~cells.isin([MISSING, ""]).all()]
+def _table(name: str, title: str, cells: pd.DataFrame, note: str, spare: Iterable[str]) -> TextTable:
+    """The table without the columns that have no value."""
+    if len(cells):
+        cells = cells.loc[:, ~cells.isin([MISSING, ""]).all()]
+    return TextTable(name, title, cells, note, [column for column in spare if column in cells])
+
+
+def _redundant(cells: pd.DataFrame, *names: str) -> list[str]:
+    """Those of the columns without which, one by one, the rows can still be told apart."""
+    redundant: list[str] = []
+    for name in names:
+        if name in cells and not cells.drop(columns=[*redundant, name]).duplicated().any():
+            redundant.append(name)
+    return redundant
+
+
+def _folded(name: str) -> str:
+    """A column's name, on as many lines as it takes."""
+    return textwrap.fill(name, HEADING_WIDTH, break_long_words=False)
+
+
+def _width(name: str, column: pd.Series) -> int:
+    """Characters that a column takes, where it is not too long to be folded."""
+    return max(min(len(text), LONG_TEXT) for text in [*_folded(name).splitlines(), *column])
 
 
 def _number(value: float, spec: str = ".2f") -> str:

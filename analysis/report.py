@@ -79,9 +79,9 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
 
 def print_tables(results: Results, console: Console) -> None:
     """Print the tables to a terminal."""
-    console.print(text_table1(results.table1()).rich())
-    console.print(text_table2(results.table2()).rich())
-    console.print(text_steps(results.steps()).rich())
+    console.print(text_table1(results.table1()).rich(console.width))
+    console.print(text_table2(results.table2()).rich(console.width))
+    console.print(text_steps(results.steps()).rich(console.width))
 
 
 def _progress(trials: pd.DataFrame) -> str:

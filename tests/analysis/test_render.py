@@ -94,40 +94,54 @@ def test_markdown_keeps_its_columns_whatever_a_cell_holds(store):
 
 
 def test_terminal_tables_fit_80_columns_with_intact_numbers(results):
-    console = Console(file=StringIO(), width=80)
-    for table in (text_table1(results.table1()), text_table2(results.table2())):
-        console.print(table.rich())
-    text = console.file.getvalue()
+    text = printed(text_table1(results.table1())) + printed(text_table2(results.table2()))
     assert "−0.25 [−6.60, +6.10]" in text
     assert "303.00 (0.00)" in text
     assert "Postprocessing" in text
 
 
-def test_step_times_fit_80_columns_however_much_varies(store):
+def printed(table, width=80):
+    console = Console(file=StringIO(), width=width)
+    console.print(table.rich(width))
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def varied(store):
+    """Results of a sweep over N, partition, coarse network and strategy."""
     for n, seconds in ((1, 123.456), (24, 12.3456)):
-        for partition in ("uniform", "staggered") if n > 1 else ("uniform",):
+        for partition in ("uniform", "staggered"):
             for coarse in ("units", "shortcut"):
                 trial_id = store.trained(n, steps=[seconds], partition=partition, coarse=coarse)
                 store.timings(trial_id, TIMES, critical_path=[seconds])
     store.trained(24, steps=[12.3456], strategy="data_parallel")
-    table = text_steps(load(store.path).steps())
-    console = Console(file=StringIO(), width=80)
-    console.print(table.rich())
-    text = console.file.getvalue()
-    for cell in ("N", "staggered", "shortcut", "parareal", "data", "12.3 (10.0×)", "Sent", "24.0", "10.0"):
-        assert cell in text.split("One training step")[0]
-    assert "One training step in s of" in text
-    assert "quartiles" not in text
-    assert "N_c" not in text  # follows from N and the coarse network
-    assert "N_c" in table.markdown()
+    return load(store.path)
+
+
+def test_whatever_varies_80_columns_hold_whole_words_and_numbers(varied):
+    words = ("staggered", "shortcut", "(10.0×)", "Parareal", "Data parallel", "303.00 (0.00)", "5.00")
+    text = ""
+    for table in (text_table1(varied.table1()), text_table2(varied.table2()), text_steps(varied.steps())):
+        text += printed(table)
+        assert max(map(len, text.splitlines())) <= 80
+    for word in (*words, "12.3 (10.0×)", "One training step in s of"):
+        assert word in text
+
+
+def test_a_narrow_terminal_goes_without_what_says_least(varied):
+    table = text_steps(varied.steps())
+    narrow, wide = (set(printed(table, width).split()) for width in (80, 200))
+    assert {"Measured", "Sent", "N"} <= narrow
+    assert {"quartiles", "N_c", "Peak"} <= wide - narrow
+    table = text_table1(varied.table1())  # whose labels name the strategy
+    assert "Strategy" in printed(table, 200)
+    assert "Strategy" not in printed(table, 80)
 
 
 def test_n_coarse_units_are_shown_where_they_alone_tell_rows_apart(store):
     for n_coarse_units in (1, 4):
         store.trained(3, steps=[2.0], n_coarse_units=n_coarse_units)
-    console = Console(file=StringIO(), width=80)
-    console.print(text_steps(load(store.path).steps()).rich())
-    assert "N_c" in console.file.getvalue()
+    assert "N_c" in printed(text_steps(load(store.path).steps()), width=20)
 
 
 def test_empty_tables_are_their_note(store):

@@ -54,4 +54,6 @@ if __name__ == "__main__":
     store = Path("results", f"accuracy-{name}")
     fixed = [*("--store", str(store), "--strategy", "serial", "--timing-repeats", "0")]
     fixed += ["--dataset", *dataset] if dataset else []
-    sys.exit(max(main([*options, *fixed]) for options in STUDIES[name]))
+    for options in STUDIES[name]:
+        if code := main([*options, *fixed]):  # refused, interrupted, or with trials that failed
+            sys.exit(code)

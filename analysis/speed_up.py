@@ -100,6 +100,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, columns: list[str]) -> None:
         markers["paper's sum, published"] = PUBLISHED
     top, most = axes.dataLim.ymax, axes.dataLim.xmax
     axes.plot([0, most], [0, most], **IDEAL)
+    lines = {title: lines[title] for title, _ in MEASURES.values() if title in lines}
     legend = lines | markers | {"ideal: N": IDEAL}
     axes.set(xlabel="N", ylabel="Speed-up over N = 1", xlim=(0, 1.04 * most), ylim=(0, 1.06 * top))
     axes.set_xticks(sorted(ticks))

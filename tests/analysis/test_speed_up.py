@@ -109,12 +109,17 @@ def test_coarse_networks_of_different_size_are_lines_of_their_own(store):
     assert sorted(values for _, values in drawn(axes).values()) == [[1.0, 2.0], [1.0, 3.0]]
 
 
-def test_strategies_are_named(store):
+def test_strategies_are_named_after_all_ways_to_count(store):
     store.trained(1, steps=[6.0])
+    timed(store, 1, 3.0, [6.0])
+    timed(store, 3, 2.0, [4.0])
     for strategy in ("parareal", "data_parallel", "1f1b"):
         store.trained(3, steps=[3.0], strategy=strategy)
     (axes,) = load(store.path).speed_up().axes
-    assert legend(axes) == ["measured", "1F1B", "data parallel", "parareal", "ideal: N"]
+    assert legend(axes) == [
+        *("paper's sum (virtual)", "critical path (virtual)", "measured"),
+        *("1F1B", "data parallel", "parareal", "ideal: N"),
+    ]
 
 
 @pytest.mark.parametrize("ns", [(), (1,), (3,)])

@@ -82,7 +82,8 @@ def test_a_sweep_leaves_results_report_and_tables(finished):
     assert sorted(results.trials["n_subnetworks"]) == [1, 2]
     assert results.epochs.groupby("trial_id")["epoch"].apply(list).tolist() == [[1, 2, 3]] * 2
     virtual = results.timings[results.timings["mode"] == "virtual"]
-    assert set(virtual["component"]) == {"preprocess", "subnetwork", "coarse_network", "postprocess"}
+    components = {"preprocess", "subnetwork", "coarse_network", "postprocess"}
+    assert set(virtual["component"]) == components | {"step"}
     assert (virtual["seconds"] > 0).all()
     assert not (finished / ".ray").exists()
     for name in ("figure3.png", "figure3.svg", "table1.csv", "table1.md", "table1.tex", "table2.csv"):

@@ -97,9 +97,9 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         (2, ONE_STEP_IN_BFLOAT16),
         (3, {"preprocess": "stem", "coarse": "shortcut", "channels_last": True}),
         (3, {"strategy": "serial"}),
-        (2, {"network": "mlp", "depth": 6, "width": 12}),
-        (2, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch", "n_coarse_units": 1}),
-        (3, {"network": "vit", "depth": 6, "width": 12, "n_coarse_units": 1}),
+        *((n, {"network": "mlp", "depth": 6, "width": 12}) for n in (1, 2, 3)),
+        *((n, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch"}) for n in (1, 2, 3)),
+        *((n, {"network": "vit", "depth": 6, "width": 12}) for n in (1, 2, 3)),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2
         (2, {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
         (2, ONE_STEP_IN_BFLOAT16 | {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),

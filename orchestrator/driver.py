@@ -100,9 +100,9 @@ class DriverActor(Actor):
                     total.add(loss, logits, labels)
                     watch.look(loss)
                 transfers += self._backward(loss, leaves, corrections)
-                if step + 1 < self.batches.n_train_steps:
-                    # Before the rest of this step, so that whoever is ahead finds an open door.
-                    arriving = self._post_receives(self.config.batch_size)
+                # Before the rest of this step, so that whoever is ahead finds an open door.
+                more = step + 1 < self.batches.n_train_steps
+                arriving = self._post_receives(self.config.batch_size) if more else []
                 with self.clock("driver.optimizer"):
                     self.optimizer.step(rate)
                 with self.clock("driver.wait"):
@@ -110,6 +110,9 @@ class DriverActor(Actor):
                         transfer.wait()
         completed = watch.finite()
         words = self._say(rate, completed)
+        if not completed:  # the residuals of the step that is called off are on their way
+            for _, transfer in arriving:
+                transfer.wait()
         seconds = time.perf_counter() - start
         validation = self._validate() if completed else None
         for word in words:

@@ -105,21 +105,24 @@ class SubnetworkActor(Actor):
         """
         lent = self._lend_preprocess()
         replica = self._post_receive(self.next, self.next_preprocess, _state_tensors)
-        lent_gradient = self._post_receive(self.previous, self.preprocess, _trainable)
         with self.clock("subnetwork.forward"), self.compute.autocast():
             output = self.units(self.preprocess(images))
         with self.clock("subnetwork.wait"):
             self._refresh_replica(replica)
         with self.clock("subnetwork.forward"), self.compute.autocast():
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
-        arriving = self.driver.receive(self.compute.in_memory_order(self._gradient))
         sent = self._send_residual(output, x_next)
+        with self.clock("subnetwork.wait"):
+            rate, proceed = self.driver.receive_word(2)  # said when the step began
+        if not proceed:
+            for transfer in (sent, *lent):  # nothing may be left under way
+                transfer.wait()
+            return False, images
+        arriving = self.driver.receive(self.compute.in_memory_order(self._gradient))
+        lent_gradient = self._post_receive(self.previous, self.preprocess, _trainable)
         if following is not None:
             images = self.batches.train(*following)[0]  # while the driver is at work
         with self.clock("subnetwork.wait"):
-            rate, proceed = self.driver.receive_word(2)
-            if not proceed:
-                return False, images
             arriving.wait()
         with self.clock("subnetwork.backward"):
             returned = self._return_replica_gradient(x_next, self._gradient)

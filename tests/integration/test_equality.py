@@ -97,7 +97,7 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         (2, ONE_STEP_IN_BFLOAT16),
         (3, {"preprocess": "stem", "coarse": "shortcut", "channels_last": True}),
         (3, {"strategy": "serial"}),
-        *((n, {"network": "mlp", "depth": 6, "width": 12}) for n in (1, 2, 3)),
+        *((n, {"network": "mlp", "depth": 8, "width": 12}) for n in (1, 2, 3)),
         *((n, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch"}) for n in (1, 2, 3)),
         *((n, {"network": "vit", "depth": 6, "width": 12}) for n in (1, 2, 3)),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2

@@ -1,21 +1,24 @@
 """What a training step really takes, against the untorn network and against the critical path.
 
-    python -m benchmarks.step_time                   ResNet-326, N = 2 and 3, on this machine's cores
+    python -m benchmarks.step_time                   ResNet-164, N = 2 and 3, on this machine's cores
 
-All in one run, one gang after the other, twice round: the untorn network on one core and on all, what
-else those cores can do with it (data parallel, pipelines), and the torn ones by every partition. The
-critical path follows from component times that are measured in between, on one core; where there are
-fewer cores than actors, from playing the step through on that many. Memory is what training has added
-to each process.
+All gangs live at the same time and take turns, a few steps each: the untorn network on one core and on
+all, what else those cores can do with it (data parallel, pipelines), and the torn ones by every
+partition. The critical path follows from component times that are measured right after, on one core;
+where there are fewer cores than actors, from playing the step through on that many. A machine's speed
+drifts, so ratios are formed within a round. Memory is what training has added to each process.
 """
 
 import argparse
+import logging
 from collections import defaultdict
+from collections.abc import Iterable
 from math import prod
-from statistics import median
+from statistics import median, quantiles
 
 import pandas as pd
 import ray
+import torch
 
 from benchmarks.gang_steps import in_ms, run_epochs
 from models.cost_profile import measure_profile
@@ -26,7 +29,7 @@ from orchestrator import cluster
 from orchestrator.actor import EpochReport
 from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
 from orchestrator.datasets import load_dataset
-from orchestrator.devices import GangResources, gang_resources, local_devices, take_device
+from orchestrator.devices import GangResources, gang_resources, local_devices
 from orchestrator.forecast import step_seconds
 from orchestrator.plan import describe, tear_as_asked
 from orchestrator.trial import Job
@@ -38,17 +41,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--depth", type=int, default=326)
+    parser.add_argument("--depth", type=int, default=164)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--partition", nargs="+", default=["uniform", "balanced", "staggered"])
+    parser.add_argument(
+        "--coarse", choices=["units", "shortcut"], default="units", help="shortcut: with stem"
+    )
+    parser.add_argument("--channels-last", action="store_true", help="of all sides")
     parser.add_argument("--strategy", nargs="*", default=["data_parallel", "gpipe", "1f1b"])
-    parser.add_argument("--steps", type=int, default=12, help="in each round; the first is left out")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4, help="in each round; the first is left out")
+    parser.add_argument("--rounds", type=int, default=10)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}")
     available = local_devices()
-    cluster.connect(None)
+    # More cores than there are: idle gangs wait beside the one whose turn it is.
+    ray.init(address="local", num_cpus=64, log_to_driver=False, logging_level=logging.ERROR)
+    preprocess = "stem" if asked.coarse == "shortcut" else "strided"  # what it is accurate with
     one_core = GangResources(1, "cpu", cpus=1.0, gpus=0.0)
 
     def config(n: int, partition: str, strategy: Strategy = "parareal") -> TrialConfig:
@@ -60,28 +69,35 @@ def main() -> None:
             width=(16,),
             batch_size=(asked.batch_size,),
             partition=(partition,),
+            preprocess=(preprocess,),
+            coarse=(asked.coarse,),
             strategy=(strategy,),
+            channels_last=(asked.channels_last,),
         )
         return sweep.trials()[0]
 
+    compute = config(1, "uniform").compute(torch.device("cpu"))
     network = describe(config(1, "uniform"), images)
 
     @ray.remote(num_cpus=1, max_calls=1)
     def measure_costs(n_coarse_units: list[int]):
-        take_device(one_core)
-        preprocess, coarse = interface_factories(network)
+        torch.set_num_threads(1)
+        before, between = interface_factories(network, preprocess=preprocess, coarse=asked.coarse)
         return measure_profile(
             network,
-            preprocess=preprocess,
-            coarse=coarse,
+            preprocess=before,
+            coarse=between,
             n_coarse_units=n_coarse_units,
             batch_size=asked.batch_size,
+            compute=compute,
         )
 
     @ray.remote(num_cpus=1, max_calls=1)
     def measure_components(job: Job) -> list[StepCosts]:
-        take_device(one_core)
-        return step_costs(time_components(job.tearing, batch_size=asked.batch_size, repeats=3))
+        torch.set_num_threads(1)
+        return step_costs(
+            time_components(job.tearing, batch_size=asked.batch_size, compute=compute, repeats=3)
+        )
 
     n_coarse_units = [config(n, "uniform").n_coarse_units for n in asked.n_subnetworks]
     profile = ray.get(measure_costs.remote(n_coarse_units))
@@ -100,30 +116,33 @@ def main() -> None:
     for n in asked.n_subnetworks:
         for partition in asked.partition:
             torn = config(n, partition)
-            tearing = plan_tearing(network, n, partition=partition, costs=profile)
+            tearing = tear_as_asked(torn, network, profile)
             resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available)
             jobs[f"N = {n}, {partition} {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
 
-    seconds: dict[str, list[float]] = defaultdict(list)
-    costs: dict[str, list[StepCosts]] = defaultdict(list)
+    seconds: dict[str, list[list[float]]] = defaultdict(list)
+    costs: dict[str, list[list[StepCosts]]] = defaultdict(list)
     last: dict[str, dict[str, EpochReport]] = {}
+    gangs = {name: run_epochs(job, images, epochs=asked.rounds + 1) for name, job in jobs.items()}
+    for gang in gangs.values():
+        next(gang)  # the first epoch opens connections
     for _ in range(asked.rounds):
         for name, job in jobs.items():
-            (last[name],) = run_epochs(job, images, epochs=1)
+            last[name] = next(gangs[name])
             lead = next(iter(last[name].values()))
-            seconds[name] += lead.step_seconds[1:]
+            seconds[name].append(lead.step_seconds[1:])
             if job.config.strategy == "parareal":
-                costs[name] += ray.get(measure_components.remote(job))
+                costs[name].append(ray.get(measure_components.remote(job)))
             print(f"{name}: {in_ms(lead.step_seconds[1:])} ms", flush=True)
     cluster.disconnect()
 
-    one = median(seconds["serial, 1 core"])
-    serial_memory = last["serial, 1 core"]["network"].peak_memory_bytes
+    one, *_ = steps = {name: list(map(median, rounds)) for name, rounds in seconds.items()}
+    serial_memory = last[one]["network"].peak_memory_bytes
     rows = []
     for name, job in jobs.items():
-        step = median(seconds[name])
-        row = {"": name, "step (ms, IQR)": in_ms(seconds[name]), "n": len(seconds[name])}
-        row |= {"speed-up": f"{one / step:.2f}"}
+        every = [step for each in seconds[name] for step in each]
+        row = {"": name, "step (ms, IQR)": in_ms(every), "n": len(every)}
+        row |= {"speed-up (IQR)": spread(a / b for a, b in zip(steps[one], steps[name], strict=True))}
         n = job.config.n_subnetworks
         reports = {part: r for part, r in last[name].items() if part != "driver"}
         memory = max(report.peak_memory_bytes for report in reports.values())
@@ -131,18 +150,24 @@ def main() -> None:
         sent = sum(report.bytes_sent for report in last[name].values())
         row |= {"sent (MiB)": f"{sent / MIB:.2f}"}
         if job.config.strategy == "parareal":
-            path = median(map(critical_path, costs[name]))
-            here = median(step_seconds(c, n_cores=cores) for c in costs[name])
+            path = [median(map(critical_path, each)) for each in costs[name]]
+            here = [median(step_seconds(c, n_cores=cores) for c in each) for each in costs[name]]
             least = sum(prod(job.tearing.shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
             row |= {
-                "path (ms)": f"{1e3 * path:.1f}",
-                f"path on {cores} cores (ms)": f"{1e3 * here:.1f}",
-                "step / that": f"{step / here:.3f}",
+                "path (ms)": f"{1e3 * median(path):.1f}",
+                f"path on {cores} cores (ms)": f"{1e3 * median(here):.1f}",
+                "step / that (IQR)": spread(a / b for a, b in zip(steps[name], here, strict=True)),
                 "memory × N / serial": f"{memory * n / serial_memory:.2f}",
                 "sent / least": f"{sent / least:.4f}",
             }
         rows.append(row)
     print(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True))
+
+
+def spread(ratios: Iterable[float]) -> str:
+    """Median and interquartile range of the rounds' ratios, for the table."""
+    low, middle, high = quantiles(ratios, n=4)
+    return f"{middle:.2f} ({high - low:.2f})"
 
 
 if __name__ == "__main__":

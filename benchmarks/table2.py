@@ -3,8 +3,9 @@
     python -m benchmarks.table2 --device cuda --batch-size 128 --store results/table2-gpu
     python -m benchmarks.table2 --device cuda --precision bfloat16 --channels-last --compiled
 
-Needs torch, pandas, pyarrow, matplotlib and scipy. The folder it writes is a result store: tables as from
-``--preset table2``, also after it has been copied to another machine.
+Goes round all N several times: a machine whose speed drifts slows all of them alike. Needs torch, pandas,
+pyarrow, matplotlib and scipy. The folder it writes is a result store: tables as from ``--preset table2``,
+also after it has been copied to another machine.
 """
 
 import argparse
@@ -28,7 +29,8 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=1001)
     parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[1, 3, 6, 12, 18, 24])
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5, help="through all N; each measures anew")
+    parser.add_argument("--repeats", type=int, default=2, help="measurements of a component in a round")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     parser.add_argument("--channels-last", action="store_true")
@@ -37,29 +39,35 @@ def main() -> None:
     asked = parser.parse_args()
     device = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "cpu"
     compute = Compute(torch.device(asked.device), asked.precision, asked.channels_last, asked.compiled)
-    for n in asked.n_subnetworks:
-        tearing = plan_tearing(resnet(asked.depth), n)
-        how = [asked.precision, *["channels-last"] * asked.channels_last, *["compiled"] * asked.compiled]
-        words = ["resnet", asked.depth, f"n{n}", f"b{asked.batch_size}", *device.split(), *how]
-        trial_id = "-".join(map(str, words))
-        times = time_components(tearing, batch_size=asked.batch_size, compute=compute, repeats=asked.repeats)
-        shared = {"trial_id": trial_id, "mode": "virtual", "batch_size": asked.batch_size, "device": device}
-        timings = pd.DataFrame([shared | asdict(measured) for measured in times])
-        trial = {
-            **{"trial_id": trial_id, "status": "finished", "error": "", "epochs": 0, "seed": 0},
-            **{"network": "resnet", "depth": asked.depth, "width": 16, "dataset": "synthetic"},
-            **{"n_subnetworks": n, "partition": "uniform", "preprocess": "strided", "strategy": "serial"},
-            **{"precision": asked.precision, "channels_last": asked.channels_last},
-            **{"compiled": asked.compiled, "coarse": "units", "n_coarse_units": tearing.n_coarse_units},
-            **{
+    how = [asked.precision, *["channels-last"] * asked.channels_last, *["compiled"] * asked.compiled]
+    measured: dict[int, list[dict[str, object]]] = {n: [] for n in asked.n_subnetworks}
+    for turn in range(asked.rounds):
+        for n, rows in measured.items():
+            tearing = plan_tearing(resnet(asked.depth), n)
+            words = ["resnet", asked.depth, f"n{n}", f"b{asked.batch_size}", *device.split(), *how]
+            trial_id = "-".join(map(str, words))
+            shared = {
+                "trial_id": trial_id,
+                "mode": "virtual",
                 "batch_size": asked.batch_size,
-                "parameters": tearing.n_parameters,
-                "torch": torch.__version__,
-            },
-        }
-        for kind, frame in {"trials": pd.DataFrame([trial]), "timings": timings}.items():
-            (asked.store / kind).mkdir(parents=True, exist_ok=True)
-            frame.to_parquet(asked.store / kind / f"{trial_id}.parquet", index=False)
+                "device": device,
+            }
+            for time in time_components(
+                tearing, batch_size=asked.batch_size, compute=compute, repeats=asked.repeats, warmup=1
+            ):
+                rows.append(shared | asdict(time) | {"repeat": turn * asked.repeats + time.repeat})
+            trial = {
+                **{"trial_id": trial_id, "status": "finished", "error": "", "epochs": 0, "seed": 0},
+                **{"network": "resnet", "depth": asked.depth, "width": 16, "dataset": "synthetic"},
+                **{"n_subnetworks": n, "partition": "uniform", "preprocess": "strided", "strategy": "serial"},
+                **{"precision": asked.precision, "channels_last": asked.channels_last},
+                **{"compiled": asked.compiled, "coarse": "units", "n_coarse_units": tearing.n_coarse_units},
+                **{"batch_size": asked.batch_size, "parameters": tearing.n_parameters},
+                **{"torch": torch.__version__},
+            }
+            for kind, content in {"trials": [trial], "timings": rows}.items():
+                (asked.store / kind).mkdir(parents=True, exist_ok=True)
+                pd.DataFrame(content).to_parquet(asked.store / kind / f"{trial_id}.parquet", index=False)
         print(load(asked.store).table2().to_string(), flush=True)
 
 

@@ -226,6 +226,9 @@ class Options:
 
     store: str | None = None
     """Folder for results, made when it is not there. Default: results/PRESET."""
+    mirror: str | None = None
+    """Where to keep a copy of the store, always up to date: s3://bucket/folder, gs://bucket/folder or
+    file:///folder. An empty store is filled from it first."""
     data_dir: str = "data"
     """Folder for data sets that are downloaded."""
     devices: Devices = "auto"

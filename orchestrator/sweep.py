@@ -17,6 +17,7 @@ from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs
 from orchestrator.devices import local_devices
 from orchestrator.forecast import forecast
+from orchestrator.mirror import Mirror, MirrorError, following
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
 from orchestrator.presets import PRESETS
 from orchestrator.store import Store
@@ -74,6 +75,9 @@ def main(arguments: Sequence[str]) -> int:
             cluster.connect(options.address)
         available = local_devices() if options.address is None else cluster.devices()
         folder = Path(options.store or Path("results", asked.preset)).expanduser()
+        mirror = Mirror(folder, options.mirror) if options.mirror and not options.dry_run else None
+        if mirror:
+            mirror.pull()
         costs = Costs(folder, address=options.address)
         plan = make_plan(asked.sweep, options, available, costs)
         if options.dry_run:
@@ -86,13 +90,22 @@ def main(arguments: Sequence[str]) -> int:
         jobs = pending(plan.jobs, store)
         to_time = untimed(plan.jobs, store) if options.timing_repeats else []
     except ValueError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+        _complain(error)
         return 2
     else:
-        with lock:
-            return run(plan, jobs, to_time, store, options, console)
+        try:
+            with lock, following(mirror, _complain):
+                return run(plan, jobs, to_time, store, options, console)
+        except MirrorError as error:
+            _complain(error)
+            return 1
     finally:
         cluster.disconnect()
+
+
+def _complain(error: object) -> None:
+    """Say on the error stream what is wrong."""
+    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
 
 
 def run(

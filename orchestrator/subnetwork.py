@@ -124,13 +124,15 @@ class SubnetworkActor(Actor):
             images = self.batches.train(*following)[0]  # while the driver is at work
         with self.clock("subnetwork.wait"):
             arriving.wait()
+            sent.wait()  # long ago: now its memory is free before the backward pass takes its own
+        del sent
         with self.clock("subnetwork.backward"):
             returned = self._return_replica_gradient(x_next, self._gradient)
             self.optimizer.zero_grad()
             seed_gradient(output, self._gradient).backward()
         with self.clock("subnetwork.wait"):
             self._add_lent_gradient(lent_gradient)
-            for transfer in (sent, *lent, *returned):
+            for transfer in (*lent, *returned):
                 transfer.wait()
         with self.clock("subnetwork.optimizer"):
             self.optimizer.step(rate)

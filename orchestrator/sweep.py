@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         options = asked.options
         if options.address is not None:
             cluster.connect(options.address)
-        available = local_devices() if options.address is None else cluster.devices()
+        available = local_devices() if options.address is None else cluster.devices(console.print)
         folder = Path(options.store or Path("results", asked.preset)).expanduser()
         costs = Costs(folder, address=options.address)
         plan = make_plan(asked.sweep, options, available, costs)

@@ -1,10 +1,11 @@
 """What the driver and the subnetworks have in common: device, batches, optimizer, state."""
 
 import io
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import ray
@@ -78,6 +79,10 @@ class Actor:
             augment=config.augment,
         )
         self._memory_before = _process_memory("VmRSS")
+
+    def share_gpu(self, resources: GangResources) -> GangResources:
+        """What another actor needs to use this one's GPU as well."""
+        return replace(resources, shared_gpu=os.environ["CUDA_VISIBLE_DEVICES"])
 
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""

@@ -2,17 +2,29 @@
 
 import logging
 import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 import ray
+import yaml
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
 
-from orchestrator.devices import Available, local_devices
+from orchestrator.devices import HEAD_RESOURCE, Available, local_devices
 
 
 def connect(address: str | None) -> None:
     """Join the cluster at ``address``, or start one here if it is None; nothing if already there.
 
     Raises:
-        ValueError: nobody answers at the address.
+        ValueError: nobody answers at the address, or it wants another token.
     """
     if ray.is_initialized():
         return
@@ -20,26 +32,48 @@ def connect(address: str | None) -> None:
     os.environ.setdefault("RAY_preload_python_modules", "torch")
     # Ray's own advice on GPUs, for actors that reserve none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        # What the plan was checked against, not what Ray would count.
+        here = local_devices()
+        ray.init(
+            address="local",
+            num_cpus=int(here.cpus),
+            num_gpus=int(here.gpus),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        if address is None:
-            # What the plan was checked against, not what Ray would count.
-            here = local_devices()
-            ray.init(
-                address="local",
-                num_cpus=int(here.cpus),
-                num_gpus=int(here.gpus),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError) as error:
-        if address is None:
-            raise
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except OSError as error:
         raise ValueError(
             f"no Ray cluster answers at {address}: start one, or leave out --address to use this machine"
         ) from error
+    except AuthenticationError as error:
+        raise ValueError(
+            f"the Ray cluster at {address} does not accept this user's token: set RAY_AUTH_MODE=token and "
+            "copy ~/.ray/auth_token from where the cluster was started"
+        ) from error
+    except RuntimeError as error:  # such as another version of Python
+        raise ValueError(f"the Ray cluster at {address} cannot be joined: {error}") from error
+
+
+def _knock(address: str, *, timeout: float = 5.0) -> None:
+    """See that a cluster answers and lets this user in: ``ray.init`` would try for a minute.
+
+    Raises:
+        OSError: nobody listens at the address.
+        AuthenticationError: the token is missing or wrong.
+    """
+    found = canonicalize_bootstrap_address_or_die(address)
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=timeout).close()
+    if address == "auto":  # the same as in ``ray.init``
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    GcsClient(address=found)
 
 
 def disconnect() -> None:
@@ -47,7 +81,65 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def devices() -> Available:
-    """What the connected cluster has."""
-    resources = ray.cluster_resources()
+def devices(tell: Callable[[str], object], *, patience: float = 600.0) -> Available:
+    """What each host of the connected cluster has; with an autoscaler, of all hosts that it may start.
+
+    Hosts that are to be there always are waited for: ``ray up`` is back before they have joined.
+
+    Args:
+        tell: says to the user that hosts are waited for.
+        patience: seconds to wait at most.
+    """
+    config = _autoscaling_config()
+    types = config.get("available_node_types", {})
+    n_hosts = 1 + sum(node_type.get("min_workers", 0) for node_type in types.values())
+    deadline = time.monotonic() + patience
+    told = 0
+    while (missing := n_hosts - len(_hosts())) > 0 and time.monotonic() < deadline:
+        if missing != told:
+            tell(f"waiting for {missing} of {n_hosts} hosts to join the cluster")
+            told = missing
+        time.sleep(0.5)
+    if missing > 0:
+        tell(f"{missing} of {n_hosts} hosts have not joined in {patience:g} s: going on without them")
+
+    on_demand = [
+        _has(node_type["resources"])
+        for name, node_type in types.items()
+        if name != config["head_node_type"]  # with hosts of one's own, all are of the head's type
+        for _ in range(node_type.get("max_workers", config["max_workers"]))
+    ]
+    if not on_demand:
+        return Available.together(map(_has, _hosts()))
+    largest_first = sorted(on_demand, key=lambda host: (host.gpus, host.cpus), reverse=True)
+    heads = [_has(host) for host in _hosts() if HEAD_RESOURCE in host]
+    return Available.together(heads + largest_first[: config["max_workers"]])
+
+
+def _hosts() -> list[dict[str, float]]:
+    """Ray's resources of each host that is there."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _has(resources: dict[str, float]) -> Available:
     return Available(resources.get("CPU", 0), int(resources.get("GPU", 0)))
+
+
+def _autoscaling_config() -> dict[str, Any]:
+    """What the cluster's autoscaler goes by; empty where there is none, or it is on another machine.
+
+    Ray 2.60 has no call that tells, but the autoscaler's process was given the name of the file.
+    """
+    cluster = f"--gcs-address={ray.get_runtime_context().gcs_address}"
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = process.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        files = [a.removeprefix(_CONFIG) for a in arguments if a.startswith(_CONFIG)]
+        if cluster in arguments and files:
+            return cast(dict[str, Any], yaml.safe_load(Path(files[0]).expanduser().read_text()))
+    return {}
+
+
+_CONFIG = "--autoscaling-config="

@@ -236,6 +236,9 @@ class Options:
     auto: GPUs if there are enough for every trial of the sweep, else cores."""
     cpus_per_actor: float | None = None
     """Processor cores reserved for each actor. Default: 1, less where a gang would not fit."""
+    driver_shares_gpu: bool = False
+    """Whether the driver and the smallest subnetwork share a GPU, so that N subnetworks need N GPUs
+    instead of N + 1; between the two, tensors then travel through the host's memory."""
     address: str | None = None
     """Address of a running Ray cluster ("auto" on its head). Default: start one on this machine."""
     max_failures: int = 3

@@ -4,7 +4,10 @@ import fcntl
 import os
 import tempfile
 import time
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -18,10 +21,23 @@ HEAD_RESOURCE = "node:__internal_head__"
 
 @dataclass(frozen=True)
 class Available:
-    """What a machine or cluster has: processor cores and GPUs."""
+    """What a machine or a cluster has: processor cores and GPUs.
+
+    Attributes:
+        cpus: cores, of all hosts together.
+        gpus: GPUs, of all hosts together.
+        hosts: what each host of a cluster has; empty for a single machine.
+    """
 
     cpus: float
     gpus: float
+    hosts: tuple["Available", ...] = ()
+
+    @classmethod
+    def together(cls, hosts: Iterable["Available"]) -> "Available":
+        """A cluster of these hosts."""
+        hosts = tuple(hosts)
+        return cls(sum(host.cpus for host in hosts), sum(host.gpus for host in hosts), hosts)
 
 
 def local_devices() -> Available:
@@ -31,19 +47,32 @@ def local_devices() -> Available:
 
 @dataclass(frozen=True)
 class GangResources:
-    """What one trial reserves: the same for each of its actors.
+    """What one trial reserves: a device for each of its actors, on as few hosts as hold them.
+
+    A device is a GPU with some processor cores, or processor cores alone.
 
     Attributes:
         n_actors: such as N subnetworks and one driver, see :func:`n_actors`.
         device: ``"cuda"`` or ``"cpu"``.
-        cpus: processor cores of each actor; a fraction where they share.
-        gpus: GPUs of each actor, 1 or 0.
+        cpus: processor cores of each device; a fraction where actors share cores.
+        gpus: GPUs of each device, 1 or 0.
+        hosts: how many of the devices are on each host, fullest first; empty: all on one.
+        driver_shares: whether the driver and the smallest subnetwork share a device.
+        shared_gpu: to the second actor on a GPU, the GPU that the first was given.
     """
 
     n_actors: int
     device: str
     cpus: float
     gpus: float
+    hosts: tuple[int, ...] = ()
+    driver_shares: bool = False
+    shared_gpu: str | None = None
+
+    @property
+    def n_devices(self) -> int:
+        """Devices of the gang."""
+        return self.n_actors - self.driver_shares
 
     @property
     def threads(self) -> int:
@@ -52,25 +81,43 @@ class GangResources:
 
     @property
     def bundles(self) -> list[dict[str, float]]:
-        """Placement group: the coordinator on the head, then its actors in order, the driver first."""
-        actor = {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
-        return [{HEAD_RESOURCE: 0.001}, *([actor] * self.n_actors)]
+        """Placement group: the coordinator on the head, then one bundle a host with its devices.
+
+        A bundle is never split. Were there one for each device, Ray would scatter them over what is
+        free, and an autoscaler would rather start many small hosts than the large one that holds all.
+        """
+        return [
+            {HEAD_RESOURCE: 0.001},
+            *(
+                {"CPU": round(n * self.cpus, 4)} | ({"GPU": n * self.gpus} if self.gpus else {})
+                for n in self.hosts or (self.n_devices,)
+            ),
+        ]
+
+    def bundle(self, device: int) -> int:
+        """Which of the bundles has the device; they are counted from 0, the first host's first."""
+        return 1 + bisect_right(list(accumulate(self.hosts or (self.n_devices,))), device)
 
 
-def settle_devices(devices: Devices, *, n_actors: int, available: Available) -> Literal["cpu", "cuda"]:
-    """What ``auto`` means for a sweep whose largest gang has ``n_actors`` actors.
+def settle_devices(devices: Devices, *, n_devices: int, available: Available) -> Literal["cpu", "cuda"]:
+    """What ``auto`` means for a sweep whose largest gang has ``n_devices`` devices.
 
     GPUs if there is one for each of them, else processor cores: the same for all trials of the sweep,
     so that they can be compared.
     """
     if devices == "auto":
-        return "cuda" if available.gpus >= n_actors else "cpu"
+        return "cuda" if available.gpus >= n_devices else "cpu"
     return devices
 
 
 def n_actors(n_subnetworks: int, strategy: Strategy) -> int:
     """Size of a gang: the subnetworks and their driver, the workers or stages, or one serial actor."""
     return {"serial": 1, "parareal": n_subnetworks + 1}.get(strategy, n_subnetworks)
+
+
+def n_devices(n_subnetworks: int, strategy: Strategy, driver_shares_gpu: bool) -> int:
+    """GPUs that a gang needs: one for each actor, or one less."""
+    return n_actors(n_subnetworks, strategy) - (driver_shares_gpu and strategy == "parareal")
 
 
 def gang_resources(
@@ -80,33 +127,55 @@ def gang_resources(
     cpus_per_actor: float | None,
     available: Available,
     strategy: Strategy = "parareal",
+    driver_shares_gpu: bool = False,
 ) -> GangResources:
-    """Decide what a trial reserves.
+    """Decide what a trial reserves, and on how many hosts.
 
     Raises:
         ValueError: more than there is; the message says how many there are and what to do.
     """
     size = n_actors(n_subnetworks, strategy)
-    gang = _gang(n_subnetworks, strategy)
     use_gpus = devices == "cuda"
-    if use_gpus and available.gpus < size:
+    n = n_devices(n_subnetworks, strategy, driver_shares_gpu) if use_gpus else size
+    gang = _gang(n_subnetworks, strategy)
+    if use_gpus and available.gpus < n:
         remedies = ["pass --devices cpu"]
         if available.gpus >= 1:  # enough for one actor, so this is a gang
             remedies.append("--strategy serial")
         if available.gpus >= 2:
-            fits = n_subnetworks - (size - int(available.gpus))
+            fits = n_subnetworks - (n - int(available.gpus))
             remedies.insert(0, f"lower --n-subnetworks to {fits}")
-        raise ValueError(f"{gang} {size} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
-    cpus = cpus_per_actor
+        raise ValueError(f"{gang} {n} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
+
+    hosts = available.hosts or (available,)
+
+    def rooms(cpus: float) -> list[int]:
+        """How many devices with so many cores each host holds, largest first."""
+        return sorted((_room(host, cpus, use_gpus) for host in hosts), reverse=True)
+
+    # Devices that do not find one core each share the cores of their host.
+    shares = {int(1000 * host.cpus / k) / 1000 for host in hosts for k in range(1, n + 1)}
+    choices = [1.0, *sorted((share for share in shares if 0 < share < 1), reverse=True)]
+    if cpus_per_actor is not None:
+        choices = [cpus_per_actor]
+    cpus = next((cpus for cpus in choices if sum(rooms(cpus)) >= n), None)
     if cpus is None:
-        # Actors of a gang that does not fit one core each share the cores there are.
-        cpus = 1.0 if available.cpus >= size else int(1000 * available.cpus / size) / 1000
-    if cpus * size > available.cpus:
+        room = f" on {len(hosts)} hosts, which hold {sum(rooms(choices[0]))}" if len(hosts) > 1 else ""
         raise ValueError(
-            f"{gang} {size} × {cpus:g} = {cpus * size:g} cores, there are "
-            f"{available.cpus:g}: lower --cpus-per-actor"
+            f"{gang} {n} × {choices[0]:g} = {choices[0] * n:g} cores, there are "
+            f"{available.cpus:g}{room}: lower --cpus-per-actor"
         )
-    return GangResources(size, devices, cpus, float(use_gpus))
+    on_each: list[int] = []
+    for room in rooms(cpus):
+        on_each.append(min(room, n - sum(on_each)))
+    used = tuple(filter(None, on_each))
+    return GangResources(size, devices, cpus, float(use_gpus), used if len(used) > 1 else (), n < size)
+
+
+def _room(host: Available, cpus: float, use_gpus: bool) -> int:
+    """How many devices with ``cpus`` cores each the host has."""
+    room = int(host.cpus / cpus + 1e-6)
+    return min(room, int(host.gpus)) if use_gpus else room
 
 
 def _gang(n: int, strategy: Strategy) -> str:
@@ -129,6 +198,8 @@ def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:
     """
     torch.set_num_threads(resources.threads)
     if resources.device == "cuda":
+        if resources.shared_gpu is not None:  # reserved by the driver: Ray has shown this actor none
+            os.environ["CUDA_VISIBLE_DEVICES"] = resources.shared_gpu
         torch.cuda.set_device(0)  # Ray shows an actor its own GPU only
         return torch.device("cuda", 0), []
     if resources.cpus < 1:

@@ -31,8 +31,10 @@ class GangError(RuntimeError):
 class Gang:
     """Starts the actors of a trial in a placement group and speaks to all of them at once.
 
-    Bundle 0 of the group is the coordinator's own, the others the actors' in order (see
-    :attr:`GangResources.bundles`). Use as a context manager: the actors end with the block.
+    Bundle 0 of the group is the coordinator's own, the others hold the actors' devices in order (see
+    :attr:`GangResources.bundles`): the driver's first, then those of subnetworks 1 to N, so that
+    neighbours are on one host where they can be. Where the driver shares its GPU, the smallest subnetwork
+    is its guest. Use as a context manager: the actors end with the block.
 
     Any kind of actor has ``run_epoch``, ``restore`` and ``state``; of several the first has ``open``,
     which gives the others a :class:`Rendezvous`, and all have ``connect``.
@@ -54,32 +56,41 @@ class Gang:
         resources: GangResources,
         group: PlacementGroup,
     ) -> None:
-        def start(actor: type[Actor], bundle: int, *args: Any) -> Any:
+        def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
+            shares = resources.driver_shares and device == 0
+            # The other has reserved the GPU: two halves of one might turn out as halves of two.
+            reserved = resources if guest_of is None else guest_of.share_gpu.remote(resources)
             return (
                 ray.remote(actor)
                 .options(
-                    num_cpus=resources.cpus,
-                    num_gpus=resources.gpus,
+                    num_cpus=resources.cpus / 2 if shares else resources.cpus,
+                    num_gpus=resources.gpus if guest_of is None else 0,
                     scheduling_strategy=PlacementGroupSchedulingStrategy(
-                        group, placement_group_bundle_index=bundle
+                        group, placement_group_bundle_index=resources.bundle(device)
                     ),
                 )
-                .remote(config, tearing, *args, data, resources)
+                .remote(config, tearing, *args, data, reserved)
             )
 
         js = range(1, config.n_subnetworks + 1)
         if config.strategy == "serial":
             self.parts = ["network"]
-            self.actors = [start(SerialActor, 1)]
+            self.actors = [start(SerialActor, 0)]
         elif config.strategy == "data_parallel":
             self.parts = [f"worker-{j}" for j in js]
-            self.actors = [start(DataParallelActor, j, j) for j in js]
+            self.actors = [start(DataParallelActor, j - 1, j) for j in js]
         elif config.strategy in PIPELINES:
             self.parts = [f"stage-{j}" for j in js]
-            self.actors = [start(PipelineActor, j, j) for j in js]
+            self.actors = [start(PipelineActor, j - 1, j) for j in js]
         else:
             self.parts = ["driver", *(f"subnetwork-{j}" for j in js)]
-            self.actors = [start(DriverActor, 1), *(start(SubnetworkActor, j + 1, j) for j in js)]
+            driver = start(DriverActor, 0)
+            guest = 1 + tearing.sizes.index(min(tearing.sizes)) if resources.driver_shares else None
+            devices = {guest: 0} | {j: k for k, j in enumerate((j for j in js if j != guest), start=1)}
+            self.actors = [
+                driver,
+                *(start(SubnetworkActor, devices[j], j, guest_of=driver if j == guest else None) for j in js),
+            ]
 
     def __enter__(self) -> "Gang":
         """The gang itself."""

@@ -18,7 +18,7 @@ from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig
 from orchestrator.costs import Costs
 from orchestrator.datasets import ImageData, load_dataset
-from orchestrator.devices import Available, GangResources, gang_resources, n_actors, settle_devices
+from orchestrator.devices import Available, GangResources, gang_resources, n_devices, settle_devices
 from orchestrator.store import Store
 from orchestrator.trial import Job
 
@@ -59,8 +59,9 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         ValueError: anything that cannot work, with what to do about it.
     """
     configs = sweep.trials()
-    largest = max(n_actors(config.n_subnetworks, config.strategy) for config in configs)
-    devices = settle_devices(options.devices, n_actors=largest, available=available)
+    shares = options.driver_shares_gpu
+    largest = max(n_devices(config.n_subnetworks, config.strategy, shares) for config in configs)
+    devices = settle_devices(options.devices, n_devices=largest, available=available)
     data: dict[DataKey, ImageData] = {}
     checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
@@ -84,6 +85,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             cpus_per_actor=options.cpus_per_actor,
             available=available,
             strategy=config.strategy,
+            driver_shares_gpu=shares,
         )
         network = describe(config, images)
         by_cost = config.partition in COST_PARTITIONS and costs is not None
@@ -194,7 +196,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
             str(config.n_coarse_units) if torn else "–",
             f"{tearing.n_parameters:,}",
             f"{_largest_share(jobs[0]):,}",
-            f"{resources.n_actors} × {each}",
+            f"{resources.n_devices} × {each}",
             f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
         )
     return table

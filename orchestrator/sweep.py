@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
         options = asked.options
         if options.address is not None:
             cluster.connect(options.address)
-        available = local_devices() if options.address is None else cluster.devices()
+        available = local_devices() if options.address is None else cluster.devices(console.print)
         folder = Path(options.store or Path("results", asked.preset)).expanduser()
         mirror = Mirror(folder, options.mirror) if options.mirror and not options.dry_run else None
         if mirror:

@@ -127,7 +127,7 @@ class _Record:
             "partition_sizes": " ".join(map(str, tearing.sizes)),
             "parameters": tearing.n_parameters,
             "parameters_coarse_network": sum(tearing.coarse_parameters),
-            "devices": f"{job.resources.n_actors} {job.resources.device}",
+            "devices": f"{job.resources.n_devices} {job.resources.device}",
             **versions(),
         }
         self._epochs: list[Row] = []

@@ -5,6 +5,8 @@ import tempfile
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.devices import (
     HEAD_RESOURCE,
@@ -48,9 +50,9 @@ def test_actors_that_do_not_fit_a_core_each_share_all_cores(n, cpus):
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, "cpu"), (1, "cpu"), (6, "cpu"), (7, "cuda"), (8, "cuda")])
 def test_auto_means_gpus_where_the_largest_gang_has_them(gpus, expected):
-    assert settle_devices("auto", n_actors=7, available=Available(8, gpus)) == expected
-    assert settle_devices("cuda", n_actors=7, available=Available(8, gpus)) == "cuda"
-    assert settle_devices("cpu", n_actors=7, available=Available(8, gpus)) == "cpu"
+    assert settle_devices("auto", n_devices=7, available=Available(8, gpus)) == expected
+    assert settle_devices("cuda", n_devices=7, available=Available(8, gpus)) == "cuda"
+    assert settle_devices("cpu", n_devices=7, available=Available(8, gpus)) == "cpu"
 
 
 def test_a_gpu_each():
@@ -96,9 +98,92 @@ def test_what_cannot_be_had_is_refused_with_numbers_and_remedy(options, message)
     assert "\n" not in str(error.value)
 
 
-def test_bundles_are_the_coordinators_the_drivers_and_each_subnetworks():
-    assert resources(2).bundles == [{HEAD_RESOURCE: 0.001}, *[{"CPU": 1.0}] * 3]
-    assert resources(1, gpus=2).bundles == [{HEAD_RESOURCE: 0.001}, *[{"CPU": 1.0, "GPU": 1.0}] * 2]
+def test_bundles_are_the_coordinators_and_one_of_all_devices():
+    assert resources(2).bundles == [{HEAD_RESOURCE: 0.001}, {"CPU": 3.0}]
+    assert resources(1, gpus=2).bundles == [{HEAD_RESOURCE: 0.001}, {"CPU": 2.0, "GPU": 2.0}]
+
+
+# Several hosts
+
+
+def on_hosts(n, *hosts, devices="cuda", cpus_per_actor=None, **options):
+    """A gang's resources on hosts of (cores, GPUs)."""
+    available = Available.together(Available(*host) for host in hosts)
+    return gang_resources(n, devices=devices, cpus_per_actor=cpus_per_actor, available=available, **options)
+
+
+def test_a_cluster_has_what_its_hosts_have():
+    available = Available.together([Available(4, 0), Available(8, 2), Available(6.5, 1)])
+    assert (available.cpus, available.gpus, len(available.hosts)) == (18.5, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [(3, ()), (7, ()), (8, (8, 1)), (11, (8, 4)), (12, (8, 4, 1)), (13, (8, 4, 2))],
+)
+def test_a_gang_is_on_as_few_hosts_as_hold_it(n, expected):
+    gang = on_hosts(n, (4, 0), (16, 2), (48, 4), (192, 8))
+    assert gang.hosts == expected
+    assert sum(bundle.get("GPU", 0) for bundle in gang.bundles) == gang.n_devices == n + 1
+    assert gang.cpus == 1.0
+
+
+def test_every_device_is_in_the_bundle_of_its_host():
+    gang = on_hosts(6, (8, 3), (8, 2), (8, 2))
+    assert gang.hosts == (3, 2, 2)
+    assert [gang.bundle(device) for device in range(7)] == [1, 1, 1, 2, 2, 3, 3]
+    assert [resources(2).bundle(device) for device in range(3)] == [1, 1, 1]
+
+
+def test_cores_of_a_head_without_gpus_are_no_use_to_gpus():
+    gang = on_hosts(3, (64, 0), (2, 4))
+    assert gang.hosts == ()
+    assert gang.cpus == 0.5
+    with pytest.raises(ValueError, match="need 4 × 1 = 4 cores, there are 66 on 2 hosts, which hold 2: "):
+        on_hosts(3, (64, 0), (2, 4), cpus_per_actor=1)
+
+
+def test_cores_do_not_add_up_over_hosts():
+    assert on_hosts(3, (2, 0), (2, 0), devices="cpu").hosts == (2, 2)
+    assert on_hosts(3, (3, 0), (3, 0), devices="cpu", cpus_per_actor=1.5).hosts == (2, 2)
+    with pytest.raises(ValueError, match="4 × 2 = 8 cores, there are 9 on 3 hosts, which hold 3: lower"):
+        on_hosts(3, (3, 0), (3, 0), (3, 0), devices="cpu", cpus_per_actor=2)
+
+
+@given(
+    n=st.integers(1, 24),
+    hosts=st.lists(st.tuples(st.integers(0, 16), st.integers(0, 8)), min_size=1, max_size=6),
+    devices=st.sampled_from(["cpu", "cuda"]),
+)
+def test_what_is_reserved_fits_host_by_host(n, hosts, devices):
+    try:
+        gang = on_hosts(n, *hosts, devices=devices)
+    except ValueError:
+        assert devices == "cuda" or not any(cpus for cpus, _ in hosts)
+        return
+    _, *bundles = gang.bundles
+    free = sorted(hosts, key=lambda host: host[::-1] if devices == "cuda" else host, reverse=True)
+    # Whatever host a bundle goes to, largest first, what is left is enough for the rest.
+    for bundle in bundles:
+        fitting = [h for h in free if h[0] >= bundle["CPU"] - 1e-3 and h[1] >= bundle.get("GPU", 0)]
+        assert fitting, (gang, hosts)
+        free.remove(fitting[0])
+
+
+# The driver and the smallest subnetwork on one GPU
+
+
+def test_a_driver_that_shares_its_gpu_needs_none_of_its_own():
+    gang = resources(4, gpus=4, driver_shares_gpu=True)
+    assert (gang.n_actors, gang.n_devices, gang.driver_shares) == (5, 4, True)
+    assert gang.bundles == [{HEAD_RESOURCE: 0.001}, {"CPU": 4.0, "GPU": 4.0}]
+    with pytest.raises(ValueError, match="need 5 GPUs, there are 4: lower --n-subnetworks to 4 or"):
+        resources(5, gpus=4, driver_shares_gpu=True)
+
+
+@pytest.mark.parametrize("options", [{"devices": "cpu"}, {"strategy": "gpipe"}, {"strategy": "serial"}])
+def test_without_a_gpu_or_a_driver_nothing_is_shared(options):
+    assert resources(3, gpus=4, driver_shares_gpu=True, **options) == resources(3, gpus=4, **options)
 
 
 @pytest.fixture

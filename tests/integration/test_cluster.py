@@ -1,0 +1,93 @@
+"""Gangs on a cluster of several hosts: raylets of one machine that claim GPUs."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import ray
+from ray._private.state import actors
+from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from orchestrator import cluster
+from orchestrator.datasets import load_dataset
+from orchestrator.devices import Available, GangResources, gang_resources
+from orchestrator.gang import Gang
+from orchestrator.plan import describe, tear_as_asked
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Available]:
+    """A head without GPUs, and hosts with one, four and two."""
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0})
+    try:
+        for n_gpus in (1, 4, 2):
+            started.add_node(num_cpus=2 * n_gpus, num_gpus=n_gpus)
+        cluster.connect(started.address)
+        yield cluster.devices(pytest.fail)
+    finally:
+        cluster.disconnect()
+        started.shutdown()
+
+
+@pytest.fixture
+def places(hosts: Available, trial):
+    """Runs an epoch of a gang of N; returns for each actor how many GPUs its host has, driver first.
+
+    The actors reserve GPUs, but compute on processor cores.
+    """
+
+    def run(n: int, **options: bool) -> list[int]:
+        config = trial(n_subnetworks=n, depth=47, epochs=1)
+        resources = gang_resources(n, devices="cuda", cpus_per_actor=None, available=hosts, **options)
+        images = load_dataset(config.dataset, train_subset=24, validation_subset=20)
+        group = placement_group(resources.bundles)
+        try:
+            tearing = tear_as_asked(config, describe(config, images))
+            on_cores = replace(resources, device="cpu")
+            with Gang(config, tearing, ray.put(images), on_cores, group) as gang:
+                gang.connect(timeout=60)
+                assert gang.run_epoch(1)["driver"].completed
+                return [gpus_where(actor) for actor in gang.actors]
+        finally:
+            remove_placement_group(group)
+
+    return run
+
+
+def gpus_where(actor) -> int:
+    node_id = actors(actor._actor_id.hex())["Address"]["NodeID"]
+    (node,) = [node for node in ray.nodes() if node["NodeID"] == node_id]
+    return int(node["Resources"].get("GPU", 0))
+
+
+def test_every_host_is_seen(hosts: Available) -> None:
+    assert [(host.cpus, host.gpus) for host in hosts.hosts] == [(1, 0), (2, 1), (8, 4), (4, 2)]
+
+
+@pytest.mark.parametrize(("n", "expected"), [(3, [4] * 4), (5, [4] * 4 + [2] * 2)])
+def test_a_gang_runs_on_as_few_hosts_as_hold_it(places, n, expected):
+    assert places(n) == expected
+
+
+def test_a_driver_shares_a_gpu_with_the_smallest_subnetwork(places):
+    assert places(4, driver_shares_gpu=True) == [4] * 5
+
+
+def test_two_gangs_do_not_wait_for_each_other_where_both_fit(hosts: Available) -> None:
+    large, small = (
+        placement_group(gang_resources(n, devices="cuda", cpus_per_actor=None, available=hosts).bundles)
+        for n in (3, 1)
+    )
+    try:
+        assert large.wait(20)
+        assert small.wait(20)
+    finally:
+        for group in (large, small):
+            remove_placement_group(group)
+
+
+def test_more_gpus_than_there_are_on_all_hosts_are_refused(hosts: Available) -> None:
+    with pytest.raises(ValueError, match="need 8 GPUs, there are 7: lower --n-subnetworks to 6 or"):
+        gang_resources(7, devices="cuda", cpus_per_actor=None, available=hosts)
+    assert isinstance(gang_resources(7, devices="cpu", cpus_per_actor=None, available=hosts), GangResources)

@@ -125,5 +125,8 @@ def shortcut(input_shape: Shape, output_shape: Shape, n_units: int) -> nn.Module
     return nn.Identity() if input_shape == output_shape else strided(input_shape, output_shape)
 
 
-COARSE_NETWORKS: dict[str, CoarseFactory] = {"units": coarse_from_shapes, "shortcut": shortcut}
+COARSE_NETWORKS: dict[str, CoarseFactory] = {
+    "units": coarse_from_shapes,
+    "shortcut": shortcut,
+}
 """By name; for ``"units"`` a network's own ``coarse`` stands in."""

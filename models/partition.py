@@ -180,7 +180,9 @@ def _sizes(cuts: Sequence[int]) -> Sizes:
     return tuple(after - before for after, before in pairwise(cuts))[::-1]
 
 
-PARTITIONS = {"uniform": uniform}
+PARTITIONS: dict[str, Callable[[int, int], Sizes]] = {
+    "uniform": uniform,
+}
 """By name: (number of units, N) -> sizes."""
 
 COST_PARTITIONS: dict[str, Callable[["CostProfile", int, int], Sizes]] = {

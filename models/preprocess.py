@@ -127,5 +127,9 @@ def _no_way(input_shape: Shape, output_shape: Shape) -> ValueError:
     )
 
 
-PREPROCESSES: dict[str, PreprocessFactory] = {"strided": strided, "patch": patch, "stem": stem}
+PREPROCESSES: dict[str, PreprocessFactory] = {
+    "strided": strided,
+    "patch": patch,
+    "stem": stem,
+}
 """By name; they differ where g^j reads an image."""

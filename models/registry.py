@@ -13,7 +13,12 @@ from models.resnet import resnet
 from models.vgg import vgg
 from models.vit import vit
 
-NETWORKS: dict[str, Callable[..., FeedForward]] = {"resnet": resnet, "vgg": vgg, "mlp": mlp, "vit": vit}
+NETWORKS: dict[str, Callable[..., FeedForward]] = {
+    "resnet": resnet,
+    "vgg": vgg,
+    "mlp": mlp,
+    "vit": vit,
+}
 
 OwnFactory = Callable[..., FeedForward | nn.Sequential]
 

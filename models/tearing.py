@@ -163,16 +163,18 @@ def plan_tearing(
             f"n_coarse_units = {n_coarse_units}: each F^j needs at least 1 unit, "
             "or none with the coarse network 'shortcut'"
         )
+    sizes: Sequence[int]
     if not isinstance(partition, str):
-        sizes = check(partition, network.n_units)
-        if len(sizes) != n_subnetworks:
-            raise ValueError(f"partition {sizes} is for {len(sizes)} subnetworks, not {n_subnetworks}")
+        sizes = partition
     elif partition in COST_PARTITIONS:
         if costs is None:
             raise ValueError(f"partition {partition!r} goes by what units cost: give costs=…")
         sizes = COST_PARTITIONS[partition](costs, n_subnetworks, n_coarse_units)
     else:
         sizes = _look_up("partition", partition, PARTITIONS, *COST_PARTITIONS)(network.n_units, n_subnetworks)
+    sizes = check(sizes, network.n_units)
+    if len(sizes) != n_subnetworks:
+        raise ValueError(f"partition {sizes} is for {len(sizes)} subnetworks, not {n_subnetworks}")
     return Tearing(network, sizes, n_coarse_units, preprocess, coarse_factory, seed)
 
 

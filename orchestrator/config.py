@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
 from typing import Literal, cast
 
 import torch
@@ -254,6 +255,9 @@ class Options:
     """GB/s between two devices, for --dry-run's predictions."""
     link_latency: float = 50.0
     """Microseconds that any transfer takes, for --dry-run's predictions."""
+    mlflow: str | None = None
+    """Tracking server or database of MLflow that every epoch is sent to as well, such as
+    http://localhost:5000 or sqlite:///mlflow.db."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -266,6 +270,11 @@ class Options:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give 0 or more")
         if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
             raise ValueError(f"--cpus-per-actor {self.cpus_per_actor}: give a positive number")
+        if self.mlflow is not None and find_spec("mlflow") is None:
+            raise ValueError(
+                f"--mlflow {self.mlflow} needs a package that is not installed: "
+                "pip install mlflow, or leave --mlflow out"
+            )
 
 
 def _option(name: str) -> str:

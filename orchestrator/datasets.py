@@ -1,6 +1,6 @@
 """Image data sets, read whole into memory: uint8 pixels and int64 labels.
 
-A new data set is one function that returns a `Source` and one line in `DATASETS`.
+A new data set is one file with a function that returns a `Source`, and one line in `DATASETS`.
 """
 
 import difflib
@@ -11,20 +11,16 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestrator.decoding import DatasetError, Encoded, Images, decode, reported
+from orchestrator.source import Labels, Rows, Source, in_memory
 
 __all__ = ["DATASETS", "DatasetError", "ImageData", "Source", "load_dataset"]
-
-Labels = npt.NDArray[np.int64]
-Rows = npt.NDArray[np.int64]
 
 _SEED = 0  # of splits and subsets; fixed, so that every trial of a sweep sees the same images
 
@@ -72,20 +68,6 @@ class ImageData:
             squares = np.square(channel, dtype=np.uint16)
             moments.append((channel.size, int(channel.sum()), int(squares.sum())))
         return moments
-
-
-class Source(NamedTuple):
-    """A data set before its images are read: all labels, and how to read chosen rows.
-
-    `read` takes ascending training and validation rows and returns their images. `crop` and `flip`
-    say whether the usual training augmentation includes them.
-    """
-
-    train_labels: Labels
-    validation_labels: Labels
-    read: Callable[[Rows, Rows], tuple[Images, Images]]
-    crop: bool = False
-    flip: bool = False
 
 
 def load_dataset(
@@ -176,10 +158,6 @@ def _stratified(labels: Labels, size: int) -> Rows:
     return np.sort(by_class[np.argsort(key, kind="stable")[:size]])
 
 
-def _in_memory(train: Images, validation: Images) -> Callable[[Rows, Rows], tuple[Images, Images]]:
-    return lambda train_rows, validation_rows: (train[train_rows], validation[validation_rows])
-
-
 def _digits(_argument: str, _data_dir: Path) -> Source:
     """scikit-learn's 1,797 handwritten digits, 8 × 8 with values 0..16; 80 % train."""
     # Straight from the file in the package: importing scikit-learn takes seconds.
@@ -190,7 +168,7 @@ def _digits(_argument: str, _data_dir: Path) -> Source:
     labels = table[:, 64].astype(np.int64)
     train = _stratified(labels, round(0.8 * len(labels)))
     validation = np.setdiff1d(np.arange(len(labels)), train)
-    return Source(labels[train], labels[validation], _in_memory(images[train], images[validation]))
+    return Source(labels[train], labels[validation], in_memory(images[train], images[validation]))
 
 
 def _fetching(files: str, data_dir: Path) -> AbstractContextManager[None]:
@@ -213,7 +191,7 @@ def _cifar(kind: str, archive: str, _argument: str, data_dir: Path) -> Source:
     return Source(
         np.array(train.targets),
         np.array(validation.targets),
-        _in_memory(train.data.transpose(0, 3, 1, 2), validation.data.transpose(0, 3, 1, 2)),
+        in_memory(train.data.transpose(0, 3, 1, 2), validation.data.transpose(0, 3, 1, 2)),
         crop=True,
         flip=True,
     )
@@ -225,7 +203,7 @@ def _svhn(_argument: str, data_dir: Path) -> Source:
 
     with _fetching("train_32x32.mat and test_32x32.mat", data_dir):
         train, validation = (SVHN(data_dir, split, download=True) for split in ("train", "test"))
-    return Source(train.labels, validation.labels, _in_memory(train.data, validation.data), crop=True)
+    return Source(train.labels, validation.labels, in_memory(train.data, validation.data), crop=True)
 
 
 def _mnist(_argument: str, data_dir: Path) -> Source:
@@ -237,7 +215,7 @@ def _mnist(_argument: str, data_dir: Path) -> Source:
     return Source(
         train.targets.numpy(),
         validation.targets.numpy(),
-        _in_memory(train.data.numpy()[:, None], validation.data.numpy()[:, None]),
+        in_memory(train.data.numpy()[:, None], validation.data.numpy()[:, None]),
     )
 
 
@@ -255,7 +233,7 @@ def _synthetic(argument: str, _data_dir: Path) -> Source:
     numbers = (n_train, -(-n_train // 4))
     train, validation = (rng.integers(256, size=(n, c, h, w), dtype=np.uint8) for n in numbers)
     train_labels, validation_labels = (rng.permutation(np.arange(n) % n_classes) for n in numbers)
-    return Source(train_labels, validation_labels, _in_memory(train, validation))
+    return Source(train_labels, validation_labels, in_memory(train, validation))
 
 
 def _image_folder(argument: str, _data_dir: Path) -> Source:

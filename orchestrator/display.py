@@ -4,16 +4,16 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from ray.tune import Callback
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from orchestrator.observer import Observer
 from orchestrator.store import Store
 from orchestrator.trial import Job
 
 
-class Display(Callback):
+class Display(Observer):
     """A Tune callback that shows trials done and running, epoch, error and time left.
 
     Args:
@@ -32,10 +32,6 @@ class Display(Callback):
         self._start = time.monotonic()
         self._n_reported = 0  # epochs run so far: not those of an earlier run, but those run twice
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-
-    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
-        """Tune pickles its callbacks to restore them; a terminal cannot be, and nothing is restored."""
-        return Callback, ()
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Begin to show."""

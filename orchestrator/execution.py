@@ -20,6 +20,7 @@ from orchestrator.display import Display
 from orchestrator.files import remove
 from orchestrator.plan import DataKey, data_key
 from orchestrator.store import Row, Store
+from orchestrator.tensorboard import TensorBoard
 from orchestrator.trial import Job, record_failure, record_untrained, run_trial
 
 
@@ -34,6 +35,7 @@ def run_jobs(
     if not jobs:
         return
     by_id = {job.config.trial_id: job for job in jobs}
+    store.announce({trial_id: job.config.epochs for trial_id, job in by_id.items()})
     # One copy of the images in the object store, whatever the number of trials; not held here too.
     for images in data.values():
         _ = images.mean, images.std  # cached on the object: the actors need not compute them again
@@ -61,6 +63,11 @@ def run_jobs(
         )
 
     display = Display(jobs, store, console)
+    callbacks: list[tune.Callback] = [display, TensorBoard(jobs, store)]
+    if options.mlflow is not None:
+        from orchestrator.mlflow import MLflow  # long to import, and may not be installed
+
+        callbacks.append(MLflow(jobs, store, options.mlflow, console))
     tuner = tune.Tuner(
         tune.with_resources(
             trainable,
@@ -72,7 +79,7 @@ def run_jobs(
             name="tune",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[display],
+            callbacks=callbacks,
             # The trial itself survives the loss of actors; this is for its own process.
             failure_config=tune.FailureConfig(max_failures=options.max_failures),
         ),

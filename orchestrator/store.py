@@ -4,11 +4,14 @@
     <store>/epochs/<trial_id>.parquet      a row an epoch
     <store>/timings/<trial_id>.parquet     a row a measurement
     <store>/checkpoints/<trial_id>/        see orchestrator.checkpoint
+    <store>/tensorboard/<trial_id>/        see orchestrator.tensorboard
+    <store>/sweep.json                     the trials of the last sweep, see orchestrator.status
 
 ``pandas.read_parquet("<store>/epochs")`` reads all trials at once, at any time: files are replaced
 whole, and all files of a kind have the same columns. Nothing measured is removed.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.files import write_atomically
+
+LOCK = ".lock"
+"""The file that a sweep locks while it runs."""
+
+ANNOUNCED = "sweep.json"
+"""The file that says which trials the last sweep was to run: epochs by trial_id."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 
@@ -146,11 +155,20 @@ class Store:
             StoreError: another sweep holds it.
         """
         try:
-            return filelock.FileLock(self.path / ".lock").acquire(blocking=False)
+            # Not at once: orchestrator.status looks for a moment.
+            return filelock.FileLock(self.path / LOCK).acquire(timeout=1)
         except filelock.Timeout as error:
             raise StoreError(
                 f"another sweep is running on {self.path}: wait for it or give --store another folder"
             ) from error
+
+    def announce(self, epochs: Mapping[str, int]) -> None:
+        """Say which trials a sweep is about to run, and for how many epochs each."""
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(json.dumps(epochs, indent=1), encoding="utf-8")
+
+        write_atomically(self.path / ANNOUNCED, write)
 
     def write(self, kind: str, trial_id: str, rows: Sequence[Row]) -> None:
         """Replace a trial's file of that kind by these rows; a value that a row lacks is empty.

@@ -84,6 +84,10 @@ def main(arguments: Sequence[str]) -> int:
             console.print(plan_table(plan, Store(folder) if folder.exists() else None))
             console.print(*forecast(plan, costs, options))
             return 0
+        if options.mlflow is not None:
+            from orchestrator.mlflow import check  # long to import, and optional
+
+            check(options.mlflow)
         store = Store(folder)
         lock = store.lock()
         costs.save()

@@ -1,0 +1,206 @@
+"""Shows how a sweep is getting on, from its store alone: ``python -m orchestrator.status STORE``."""
+
+import fcntl
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import tyro
+from pyarrow import dataset
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.store import ANNOUNCED, LOCK, SCHEMAS, StoreError
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """How one trial is getting on.
+
+    Attributes:
+        trial_id: its key in the store.
+        status: what the store says; ``interrupted`` where that is running but no sweep is at work on it;
+            ``waiting`` or ``not started`` where it has not come to it.
+        epochs: how many were asked for.
+        error: why it ended, if not well.
+        epoch: how many are done.
+        validation_error: in % after the last of them, None before.
+        epoch_seconds: median training time of an epoch so far, None before.
+    """
+
+    trial_id: str
+    status: str
+    epochs: int
+    error: str = ""
+    epoch: int = 0
+    validation_error: float | None = None
+    epoch_seconds: float | None = None
+
+    @property
+    def left(self) -> timedelta | None:
+        """Training time left at the pace so far, validation not counted; None where nothing is running."""
+        if self.status != "running" or self.epoch_seconds is None:
+            return None
+        return timedelta(seconds=round((self.epochs - self.epoch) * self.epoch_seconds))
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """How all trials of a store are getting on.
+
+    Attributes:
+        running: whether a sweep holds the store at this moment.
+        trials: what runs first.
+    """
+
+    running: bool
+    trials: tuple[TrialStatus, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """3 a sweep is running, 0 every trial has finished, 1 neither."""
+        if self.running:
+            return 3
+        return 0 if all(trial.status == "finished" for trial in self.trials) else 1
+
+    @property
+    def summary(self) -> str:
+        """One line: whether a sweep is at work, and how many trials are finished."""
+        statuses = [trial.status for trial in self.trials]
+        if self.running:
+            state = "running"
+        elif {"interrupted", "not started"} & set(statuses):
+            state = "dead: repeat the command to go on"
+        else:
+            state = "ended"
+        return f"{state} ({statuses.count('finished')} of {len(statuses)} trials finished)"
+
+    def __rich__(self) -> Group:
+        """The summary, a table of the trials, and why some ended badly."""
+        table = Table()
+        table.add_column("trial", overflow="fold")
+        for column in ("status", "epoch", "validation error", "an epoch", "left"):
+            table.add_column(column, no_wrap=True, justify="left" if column == "status" else "right")
+        for trial in self.trials:
+            table.add_row(
+                trial.trial_id,
+                trial.status,
+                f"{trial.epoch}/{trial.epochs}",
+                "" if trial.validation_error is None else f"{trial.validation_error:.2f} %",
+                "" if trial.epoch_seconds is None else f"{trial.epoch_seconds:.1f} s",
+                "" if trial.left is None else str(trial.left),
+            )
+        reasons = [Text(f"{trial.trial_id}: {trial.error}") for trial in self.trials if trial.error]
+        return Group(Text(self.summary, "bold"), table, *reasons)
+
+
+def look(store: Path) -> SweepStatus:
+    """Read how the trials of a store are getting on; changes nothing there.
+
+    Raises:
+        StoreError: the folder is no result store, or a file in it is damaged.
+    """
+    if not (store / "trials").is_dir():
+        raise StoreError(
+            f"{store} is no result store: it holds no folder trials; pass the folder that a sweep wrote, "
+            "such as results/quickstart"
+        )
+    # In this order: a sweep that ends meanwhile does not look interrupted.
+    running = _is_held(store / LOCK)
+    rows = _read(store, "trials", ["trial_id", "status", "error", "epochs"])
+    done: dict[str, list[dict[str, Any]]] = {}
+    for row in _read(store, "epochs", ["trial_id", "epoch", "validation_error", "seconds"]):
+        done.setdefault(row["trial_id"], []).append(row)
+    announced: dict[str, int] = {}
+    if (store / ANNOUNCED).exists():
+        announced = json.loads((store / ANNOUNCED).read_text(encoding="utf-8"))
+
+    unstarted = "waiting" if running else "not started"
+    trials = {trial_id: TrialStatus(trial_id, unstarted, epochs) for trial_id, epochs in announced.items()}
+    for row in rows:
+        trial_id, status = row["trial_id"], row["status"]
+        if status == "running" and not (running and trial_id in announced):
+            status = "interrupted"
+        trial = TrialStatus(trial_id, status, row["epochs"], row["error"])
+        if epochs := sorted(done.get(trial_id, []), key=itemgetter("epoch")):
+            trial = replace(
+                trial,
+                epoch=epochs[-1]["epoch"],
+                validation_error=epochs[-1]["validation_error"],
+                epoch_seconds=statistics.median(row["seconds"] for row in epochs),
+            )
+        trials[trial_id] = trial
+    order = {"running": 0, "waiting": 1}
+    return SweepStatus(running, tuple(sorted(trials.values(), key=lambda t: order.get(t.status, 2))))
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether another process has locked this file. A shared lock asks without being in another's way."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _read(store: Path, kind: str, columns: list[str]) -> list[dict[str, Any]]:
+    """These columns of all rows of a kind."""
+    files = [str(path) for path in sorted((store / kind).glob("[!.]*.parquet"))]
+    try:
+        table = dataset.dataset(files, schema=SCHEMAS[kind], format="parquet").to_table(columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(f"{store} has a damaged file ({error}): remove it to have it made again") from error
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; returns its exit status."""
+
+    def status(store: tyro.conf.Positional[Path], *, watch: float | None = None) -> int:
+        """Show how the trials of a sweep are getting on, while it runs or afterwards, from its store alone.
+
+        Needs no Ray and changes nothing. "dead" means that trials are unfinished and no sweep is at work:
+        the command that started it goes on from the last epochs. "left" is training time at the pace so
+        far, without validation. Exit status: 0 every trial is finished; 1 some are not, and no sweep is
+        running; 2 no result store; 3 a sweep is running; 130 watching was interrupted.
+
+        Args:
+            store: the folder that a sweep writes, such as results/quickstart.
+            watch: look again every so many seconds until no sweep is running.
+        """
+        now = look(store)
+        if watch is None:
+            Console().print(now)
+            return now.exit_status
+        with Live(now, auto_refresh=False) as live:
+            while now.running:
+                time.sleep(watch)
+                now = look(store)
+                live.update(now, refresh=True)
+        return now.exit_status
+
+    try:
+        return tyro.cli(status, prog="python -m orchestrator.status", args=arguments)
+    except StoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

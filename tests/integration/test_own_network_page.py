@@ -1,0 +1,31 @@
+"""The command of docs/own-network.md sweeps the network of that page."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from analysis import load
+from orchestrator import status
+
+PAGE = (Path(__file__).parents[2] / "docs" / "own-network.md").read_text(encoding="utf-8")
+SMALLER = ["--epochs", "1", "--train-subset", "320", "--seed", "0", "--timing-repeats", "0", "--width", "8"]
+
+
+def test_ones_own_network_is_swept_as_the_page_says(tmp_path: Path) -> None:
+    module = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
+    (tmp_path / "my_networks.py").write_text(module, encoding="utf-8")
+    (command,) = re.findall(r"```bash\npython (.*?)\n```", PAGE, re.DOTALL)
+    words = [sys.executable, *shlex.split(command), *SMALLER]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = load(tmp_path / "results" / "plain").trials
+    assert sorted(trials["n_subnetworks"]) == [1, 2, 3]
+    assert set(trials["status"]) == {"finished"}
+    assert (tmp_path / "results" / "plain" / "report" / "figure3.png").exists()
+
+    # and can be followed
+    assert status.main([str(tmp_path / "results" / "plain")]) == 0
+    events = (tmp_path / "results" / "plain" / "tensorboard").glob("*/events.out.tfevents.*")
+    assert sorted(file.parent.name for file in events) == sorted(trials["trial_id"])

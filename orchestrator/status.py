@@ -20,7 +20,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.store import ANNOUNCED, LOCK, SCHEMAS, StoreError
+from analysis.schema import SCHEMAS
+from orchestrator.store import ANNOUNCED, LOCK, StoreError
 
 
 @dataclass(frozen=True)

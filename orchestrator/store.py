@@ -23,6 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.schema import SCHEMAS
 from orchestrator.files import write_atomically
 
 LOCK = ".lock"
@@ -30,86 +31,6 @@ LOCK = ".lock"
 
 ANNOUNCED = "sweep.json"
 """The file that says which trials the last sweep was to run: epochs by trial_id."""
-
-_TIME = pa.timestamp("us", tz="UTC")
-
-SCHEMAS: dict[str, pa.Schema] = {
-    "trials": pa.schema(
-        {
-            "trial_id": "string",
-            "status": "string",
-            "error": "string",
-            "started": _TIME,
-            "finished": _TIME,
-            "dataset": "string",
-            "train_subset": "int64",
-            "validation_subset": "int64",
-            "augment": "bool",
-            "network": "string",
-            "depth": "int64",
-            "width": "int64",
-            "n_subnetworks": "int64",
-            "partition": "string",
-            "partition_sizes": "string",
-            "preprocess": "string",
-            "coarse": "string",
-            "n_coarse_units": "int64",
-            "strategy": "string",
-            "seed": "int64",
-            "epochs": "int64",
-            "batch_size": "int64",
-            "learning_rate": "float64",
-            "schedule": "string",
-            "milestones": "string",
-            "momentum": "float64",
-            "weight_decay": "float64",
-            "precision": "string",
-            "channels_last": "bool",
-            "compiled": "bool",
-            "parameters": "int64",
-            "parameters_coarse_network": "int64",
-            "devices": "string",
-            "python": "string",
-            "torch": "string",
-            "ray": "string",
-            "project": "string",
-            "commit": "string",
-            "host": "string",
-        }
-    ),
-    "epochs": pa.schema(
-        {
-            "trial_id": "string",
-            "epoch": "int64",
-            "learning_rate": "float64",
-            "train_loss": "float64",
-            "train_error": "float64",
-            "validation_loss": "float64",
-            "validation_error": "float64",
-            "seconds": "float64",
-            "samples_per_second": "float64",
-            "step_seconds": "float64",
-            "bytes_sent": "int64",
-            "peak_memory_bytes": "int64",
-        }
-    ),
-    "timings": pa.schema(
-        {
-            "trial_id": "string",
-            "mode": "string",
-            "component": "string",
-            "subnetwork": "int64",
-            "direction": "string",
-            "seconds": "float64",
-            "repeat": "int64",
-            "batch_size": "int64",
-            "device": "string",
-            "memory_bytes": "int64",
-        }
-    ),
-}
-"""Columns by kind. Left to be guessed from the rows, the type of a column would differ between files
-where a value is missing, and readers of the whole folder would stumble."""
 
 Row = Mapping[str, Any]
 

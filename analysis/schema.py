@@ -1,0 +1,107 @@
+"""Every column of the result store: its type, its unit and what it means.
+
+The orchestrator writes by it, this package reads by it, and ``docs/results.md`` is tested against it.
+"""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+TEXT, WHOLE, REAL, YES_NO = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+class Column(NamedTuple):
+    """One column of a frame.
+
+    Attributes:
+        name: as in the files.
+        type: as in the files; any value may be missing.
+        unit: "%", "s", …; "" for what has none.
+        meaning: one sentence without its full stop.
+    """
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+
+
+TRIAL_ID = Column("trial_id", TEXT, "", "which trial; ends in a hash of every option that decides its result")
+
+COLUMNS: dict[str, list[Column]] = {
+    "trials": [
+        TRIAL_ID,
+        Column("status", TEXT, "", "running, finished, diverged (the loss was not finite) or failed"),
+        Column("error", TEXT, "", "why it diverged or failed"),
+        Column("started", TIME, "UTC", "when the trial was started first"),
+        Column("finished", TIME, "UTC", "when it ended, missing while it runs"),
+        Column("dataset", TEXT, "", "name of the data set, or kind:path of one's own"),
+        Column("train_subset", WHOLE, "images", "size of the training subset, missing: all"),
+        Column("validation_subset", WHOLE, "images", "size of the validation subset, missing: all"),
+        Column("augment", YES_NO, "", "whether training images were augmented"),
+        Column("network", TEXT, "", "architecture, or module:factory of one's own"),
+        Column("depth", WHOLE, "layers", "depth of the network, missing: the architecture's default"),
+        Column("width", WHOLE, "channels", "width of the network, missing: the architecture's default"),
+        Column("n_subnetworks", WHOLE, "", "N: parallel subnetworks; 1 is the network in one piece"),
+        Column("partition", TEXT, "", "how units were shared out: uniform, balanced or staggered"),
+        Column("partition_sizes", TEXT, "units", "units of each subnetwork, separated by blanks"),
+        Column("preprocess", TEXT, "", "C^j for j > 1: strided, patch or stem"),
+        Column("coarse", TEXT, "", "F^j: units or shortcut"),
+        Column("n_coarse_units", WHOLE, "units", "N_c: units in each F^j"),
+        Column("strategy", TEXT, "", "parareal, serial, data_parallel, gpipe or 1f1b"),
+        Column("seed", WHOLE, "", "seed of initial weights, order of images and augmentation"),
+        Column("epochs", WHOLE, "epochs", "how many were asked for; 0: components were only timed"),
+        Column("batch_size", WHOLE, "images", "images in a training step"),
+        Column("learning_rate", REAL, "", "initial learning rate"),
+        Column("schedule", TEXT, "", "step or cosine"),
+        Column("milestones", TEXT, "epochs", "after which the step schedule divides the rate by 10"),
+        Column("momentum", REAL, "", "momentum of SGD"),
+        Column("weight_decay", REAL, "", "weight decay of SGD"),
+        Column("precision", TEXT, "", "floating-point type: float32, or bfloat16 for activations"),
+        Column("channels_last", YES_NO, "", "whether images kept their channels together in memory"),
+        Column("compiled", YES_NO, "", "whether units ran through torch.compile"),
+        Column("parameters", WHOLE, "", "number of parameters, coarse network included"),
+        Column("parameters_coarse_network", WHOLE, "", "number of parameters of all F^j"),
+        Column("devices", TEXT, "", "number and kind of devices, one an actor: 4 cpu"),
+        Column("python", TEXT, "", "version"),
+        Column("torch", TEXT, "", "version"),
+        Column("ray", TEXT, "", "version"),
+        Column("project", TEXT, "", "version"),
+        Column("commit", TEXT, "", "of the checkout, with a + where files differed from it"),
+        Column("host", TEXT, "", "name of the machine that the sweep was started on"),
+    ],
+    "epochs": [
+        TRIAL_ID,
+        Column("epoch", WHOLE, "", "number of the epoch, from 1"),
+        Column("learning_rate", REAL, "", "learning rate in this epoch"),
+        Column("train_loss", REAL, "", "cross entropy, mean over the images of the epoch"),
+        Column("train_error", REAL, "%", "error rate on the (augmented) training images during the epoch"),
+        Column("validation_loss", REAL, "", "cross entropy after the epoch, mean over the validation images"),
+        Column("validation_error", REAL, "%", "error rate on the validation images after the epoch"),
+        Column("seconds", REAL, "s", "duration of the epoch's training steps, without validation"),
+        Column("samples_per_second", REAL, "images/s", "training images by these seconds"),
+        Column("step_seconds", REAL, "s", "median duration of a training step; the first epoch warms up"),
+        Column("bytes_sent", WHOLE, "B", "what all actors send to one another in a training step"),
+        Column("peak_memory_bytes", WHOLE, "B", "of the largest actor: growth of its process, or on the GPU"),
+    ],
+    "timings": [
+        TRIAL_ID,
+        Column("mode", TEXT, "", "virtual: a part alone on one device; wall: in a step, mean over an epoch"),
+        Column("component", TEXT, "", "a part of the network, or step for all of it; wall: also an actor"),
+        Column("subnetwork", WHOLE, "", "j, from 1; 0: what there is once, such as the postprocess"),
+        Column("direction", TEXT, "", "forward, backward; wall: also wait, optimizer; step: critical_path"),
+        Column("seconds", REAL, "s", "duration of one pass"),
+        Column("repeat", WHOLE, "", "number of the measurement, from 0; wall: number of the epoch, from 0"),
+        Column("batch_size", WHOLE, "images", "images in the batch that was timed"),
+        Column("device", TEXT, "", "cpu, cuda, or the name of the GPU"),
+        Column("memory_bytes", WHOLE, "B", "virtual: parameters, gradients, what is kept for backward"),
+    ],
+}
+"""Columns by kind of file. A store may hold more, of a later version; readers keep them."""
+
+SCHEMAS: dict[str, pa.Schema] = {
+    kind: pa.schema([(column.name, column.type) for column in columns]) for kind, columns in COLUMNS.items()
+}
+"""By kind. Left to be guessed from the rows, the type of a column would differ between files where a
+value is missing, and readers of the whole folder would stumble."""

@@ -4,7 +4,7 @@ The columns are not listed but found: a config value this package has never hear
 two experiments apart. Only what describes the run rather than the question is listed.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 
 import pandas as pd
 
@@ -101,6 +101,53 @@ def one_row_each(runs: pd.DataFrame, *, ignore: Collection[str] = ()) -> tuple[p
     rows = rows.sort_values([*order, "n_coarse_units"])
     columns = ["dataset", "network", "depth", "label", "n_subnetworks", "n_coarse_units"]
     return rows, [*columns, *others]
+
+
+def variants(rows: pd.DataFrame, columns: Iterable[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Tell apart the ways to tear and to train one network.
+
+    Args:
+        rows: one a configuration of the same family.
+        columns: those of `TEARING` among its columns.
+
+    Yields:
+        Name and rows of each way, with N = 1, N ascending. The name says what tells them apart,
+        "staggered, shortcut"; it is empty where there is one alone.
+    """
+    serial, torn = rows[rows["n_subnetworks"] == 1], rows[rows["n_subnetworks"] != 1]
+    if torn.empty:
+        yield "", serial
+        return
+    apart = [c for c in columns if c != "n_coarse_units" and len(torn[c].unique()) > 1]
+    if torn.duplicated([*apart, "n_subnetworks"]).any():  # then N_c does not follow from N
+        apart.append("n_coarse_units")
+    for _, members in torn.groupby(apart, dropna=False) if apart else [((), torn)]:
+        known = members.iloc[0][apart].dropna().astype(str)
+        name = [
+            f"N_c = {value}" if column == "n_coarse_units" else strategy_name(value)
+            for column, value in known.items()
+        ]
+        yield ", ".join(name), pd.concat([serial, members]).sort_values("n_subnetworks")
+
+
+def timed_families(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, list[str]]]:
+    """Split a table of times into what may be compared: one network on one device with one batch size.
+
+    Args:
+        table: what `analysis.tables.table2` or `analysis.steps.steps` returned.
+
+    Yields:
+        Title, rows, and the columns of `TEARING` among its columns.
+    """
+    described = [*table.columns[: table.columns.get_loc("device")], "device", "batch_size"]
+    shared = [c for c in described if c not in {*TEARING, "label", "n_subnetworks"}]
+    for _, rows in table.groupby(shared, dropna=False):
+        values = rows.iloc[0]
+        network = f"{network_name(values['network'], values['depth'])} on {dataset_name(values['dataset'])}"
+        others = [c for c in shared if c not in {*EXPERIMENT, "device", "batch_size"}]
+        how = [f"{values['device']}, batches of {values['batch_size']}"]
+        how += [f"{heading(c)} = {values[c]}" for c in others if pd.notna(values[c])]
+        yield f"{network}\n{', '.join(how)}", rows, [c for c in TEARING if c in described]
 
 
 def heading(column: str) -> str:

@@ -1,79 +1,30 @@
-"""The result store as tidy frames."""
+"""The result store as tidy frames; ``analysis.schema`` says what every column means."""
+
+from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 
-from analysis import figures, speed_up, steps, tables
+from analysis.schema import SCHEMAS, TIME
 
-TIME = pa.timestamp("us", tz="UTC")
+# What draws and computes is imported where it is used: the orchestrator's processes import this package
+# for its schema, and have no use for matplotlib and scipy.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-SCHEMAS = {
-    "trials": pa.schema(
-        {
-            "trial_id": pa.string(),
-            "status": pa.string(),
-            "error": pa.string(),
-            "started": TIME,
-            "finished": TIME,
-            "network": pa.string(),
-            "depth": pa.int64(),
-            "width": pa.int64(),
-            "dataset": pa.string(),
-            "n_subnetworks": pa.int64(),
-            "partition": pa.string(),
-            "partition_sizes": pa.string(),
-            "preprocess": pa.string(),
-            "coarse": pa.string(),
-            "n_coarse_units": pa.int64(),
-            "strategy": pa.string(),
-            "seed": pa.int64(),
-            "epochs": pa.int64(),
-            "batch_size": pa.int64(),
-            "train_subset": pa.int64(),
-            "validation_subset": pa.int64(),
-            "precision": pa.string(),
-            "channels_last": pa.bool_(),
-            "compiled": pa.bool_(),
-            "devices": pa.string(),
-        }
-    ),
-    "epochs": pa.schema(
-        {
-            "trial_id": pa.string(),
-            "epoch": pa.int64(),
-            "learning_rate": pa.float64(),
-            "train_loss": pa.float64(),
-            "train_error": pa.float64(),
-            "validation_loss": pa.float64(),
-            "validation_error": pa.float64(),
-            "seconds": pa.float64(),
-            "samples_per_second": pa.float64(),
-            "step_seconds": pa.float64(),
-            "bytes_sent": pa.int64(),
-            "peak_memory_bytes": pa.int64(),
-        }
-    ),
-    "timings": pa.schema(
-        {
-            "trial_id": pa.string(),
-            "mode": pa.string(),
-            "component": pa.string(),
-            "subnetwork": pa.int64(),
-            "direction": pa.string(),
-            "seconds": pa.float64(),
-            "repeat": pa.int64(),
-            "batch_size": pa.int64(),
-            "device": pa.string(),
-        }
-    ),
-}
-"""Columns this package relies on, by kind; a store may hold more, and they are kept."""
+    from matplotlib.figure import Figure
+
+    from analysis.tables import EpochChoice
+
+TABLES = ("table1", "table2", "steps", "time_to_error")
+FIGURES = ("figure3", "error_against_time", "time_shares", "speed_up")
+"""Methods of `Results`."""
 
 
 class StoreError(ValueError):
@@ -84,7 +35,7 @@ class StoreWarning(UserWarning):
     """A file of the store could not be read and was left out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """A result store at the moment it was read.
 
@@ -110,25 +61,79 @@ class Results:
         """
         return frame.merge(self.trials, on="trial_id", suffixes=("", "_config"))
 
-    def table1(self, *, epoch: tables.EpochChoice = "last") -> pd.DataFrame:
+    def table1(self, *, epoch: EpochChoice = "last") -> pd.DataFrame:
         """Error rates; see `analysis.tables.table1`."""
-        return tables.table1(self.trials, self.epochs, epoch=epoch)
+        from analysis.tables import table1
+
+        return table1(self.trials, self.epochs, epoch=epoch)
 
     def table2(self) -> pd.DataFrame:
         """Gradient calculating times; see `analysis.tables.table2`."""
-        return tables.table2(self.trials, self.timings)
+        from analysis.tables import table2
+
+        return table2(self.trials, self.timings)
 
     def steps(self) -> pd.DataFrame:
         """Times of a training step; see `analysis.steps.steps`."""
-        return steps.steps(self.trials, self.epochs, self.timings)
+        from analysis.steps import steps
+
+        return steps(self.trials, self.epochs, self.timings)
+
+    def time_to_error(self, *, thresholds: Sequence[float] | None = None) -> pd.DataFrame:
+        """Training time to given errors; see `analysis.time_to_error.time_to_error`."""
+        from analysis.time_to_error import time_to_error
+
+        return time_to_error(self.trials, self.epochs, thresholds=thresholds)
 
     def figure3(self) -> Figure:
-        """Validation error against epoch; see `analysis.figures.figure3`."""
-        return figures.figure3(self.trials, self.epochs)
+        """Validation error against epoch; see `analysis.curves.figure3`."""
+        from analysis.curves import figure3
+
+        return figure3(self.trials, self.epochs).figure()
+
+    def error_against_time(self) -> Figure:
+        """Validation error against training time; see `analysis.curves.error_against_time`."""
+        from analysis.curves import error_against_time
+
+        return error_against_time(self.trials, self.epochs).figure()
+
+    def time_shares(self) -> Figure:
+        """Time of a gradient by component; see `analysis.time_shares.time_shares`."""
+        from analysis.time_shares import time_shares
+
+        return time_shares(self.table2()).figure()
 
     def speed_up(self) -> Figure:
         """Speed-up over N = 1 against N; see `analysis.speed_up.speed_up`."""
-        return speed_up.speed_up(self.steps())
+        from analysis.speed_up import speed_up
+
+        return speed_up(self.steps()).figure()
+
+    def __repr__(self) -> str:
+        from analysis.summary import progress
+
+        frames = ", ".join(f".{name} ({rows} rows)" for name, rows in self._rows().items())
+        methods = ", ".join(f".{name}()" for name in (*TABLES, *FIGURES))
+        return f"{self.store}: {progress(self.trials)}\n{frames}\n{methods}"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: how far the sweep is, Table 1, and what else there is to ask for."""
+        from analysis.markup import fill
+        from analysis.render import text_table1
+        from analysis.summary import progress
+
+        return fill(
+            "results.html",
+            store=self.store,
+            progress=progress(self.trials),
+            table1=text_table1(self.table1()),
+            frames=self._rows(),
+            tables=TABLES,
+            figures=FIGURES,
+        )
+
+    def _rows(self) -> dict[str, int]:
+        return {kind: len(getattr(self, kind)) for kind in SCHEMAS}
 
 
 def load(store: str | Path) -> Results:

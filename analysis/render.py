@@ -7,21 +7,27 @@ from dataclasses import dataclass
 
 import pandas as pd
 import rich.box
+from markupsafe import Markup
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from analysis import published
 from analysis.configuration import dataset_name, heading, network_name, strategy_name
+from analysis.markup import fill
+from analysis.time_to_error import UNITS, time_unit
 
 MISSING = "–"
-LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$"}
+NOT_REACHED = "not reached"
+LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≤": r"$\leq$"}
 """Signs that pdfLaTeX does not know as text."""
 
 HEADING_WIDTH = 12
 LONG_WORD = 16
 """Characters from which on even a single word is folded rather than the table too wide."""
 LONG_TEXT = 30
+
+REACHED = ["seconds", "epoch", "reached", "n", "first"]
 
 STEP_COLUMNS = {"paper_sum": "Paper's sum", "critical_path": "Critical path", "step": "Measured"}
 
@@ -52,6 +58,11 @@ class TextTable:
         align = ["right" if _right(self.cells[name]) else "left" for name in self.cells]
         table = cells.to_markdown(index=False, disable_numparse=True, colalign=align)
         return f"{table}\n\n{self.note}"
+
+    def html(self) -> Markup:
+        """Return a table that scrolls in its own box with the note beneath; the note alone without rows."""
+        right = [_right(self.cells[name]) for name in self.cells]
+        return fill("table.html", table=self, cells=self.cells.to_dict("split"), right=right)
 
     def latex(self) -> str:
         """Return a ``table`` environment with caption, in need of the package booktabs."""
@@ -195,6 +206,29 @@ def text_steps(table: pd.DataFrame) -> TextTable:
     return _table("Step times", "Predicted and measured", cells, note, spare)
 
 
+def text_time_to_error(table: pd.DataFrame) -> TextTable:
+    """Render `analysis.time_to_error.time_to_error`, a column per error, in one unit of time."""
+    described = table.columns[: table.columns.get_loc("threshold")]
+    rows = table.assign(row=table.groupby(list(described), dropna=False, sort=False).ngroup())
+    cells = _texts(
+        rows.drop_duplicates("row").set_index("row"),
+        described.drop(["network", "depth", "n_subnetworks"]),
+    )
+    unit = time_unit(table["seconds"].max())
+    for threshold in sorted(table["threshold"].dropna().unique(), reverse=True):
+        at = rows[rows["threshold"] == threshold].set_index("row")
+        texts = [_reached(*row, unit=UNITS[unit]) for row in at[REACHED].itertuples(index=False)]
+        cells[f"≤ {threshold:g} %"] = pd.Series(texts, at.index).reindex(cells.index, fill_value=MISSING)
+    note = (
+        f"Training time in {unit} and number of epochs until the validation error (%) was as small as that; "
+        "medians over the trials that got there, each timed on the devices there were, validation not "
+        "counted. First: all its trials got there, in the shortest time of all on this data set."
+        if len(table)
+        else "No epoch has been recorded yet."
+    )
+    return _table("Time to error", "Which N gets there first", cells, note, [])
+
+
 def _described(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The columns that tell the rows of a table of times apart, and words for what all rows share."""
     what = {"network": "of", "dataset": "on", "device": "on", "batch_size": "with batches of"}
@@ -251,6 +285,14 @@ def _short(value: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
+def _reached(seconds: float, epoch: float, reached: int, n: int, first: bool, *, unit: float) -> str:
+    """When an error was reached: "2 of 3: 1.25 (5 epochs)"."""
+    if not reached:
+        return NOT_REACHED
+    some = f"{reached} of {n}: " if reached < n else ""
+    return f"{some}{_short(seconds / unit)} ({epoch:g} epoch{'s' * (epoch > 1)})" + " first" * first
+
+
 def _numbers(values: pd.Series) -> list[str]:
     return [_number(value) for value in values]
 
@@ -262,4 +304,4 @@ def _interval(difference: float, low: float, high: float) -> str:
 
 def _right(column: pd.Series) -> bool:
     """Numbers stand to the right."""
-    return all(re.match(r"[−–+\d]", text) for text in column)
+    return all(re.match(rf"[−–+\d]|{NOT_REACHED}", text) for text in column)

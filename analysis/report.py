@@ -4,7 +4,6 @@ python -m analysis.report results/quickstart
 """
 
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,23 +12,33 @@ import pandas as pd
 import tyro
 from rich.console import Console
 
-from analysis.configuration import RUN, config_columns, dataset_name, heading, identify
+from analysis import reproduce, summary
+from analysis.curves import error_against_time, figure3
 from analysis.frames import Results, StoreError, load
-from analysis.render import text_steps, text_table1, text_table2
+from analysis.page import page
+from analysis.render import text_steps, text_table1, text_table2, text_time_to_error
+from analysis.speed_up import speed_up
+from analysis.time_shares import time_shares
 
-MAX_REASON = 300
+FIGURES = {
+    "figure3": "Figure 3: Validation error",
+    "error_against_time": "Validation error against time",
+    "time_shares": "Where the time of a gradient goes",
+    "speed_up": "Speed-up over N = 1",
+}
 
 
 def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]:
-    """Write the figures, the tables and report.md; the same store gives the same bytes.
+    """Write the figures, the tables and both reports; the same store gives the same bytes.
 
     Args:
         store: a result store, which may be unfinished or empty.
         out: folder to write into, ``store``/report unless given.
 
     Returns:
-        The files: figure3 and speed_up as .png and .svg, table1, table2 and steps as .csv, .md and
-        .tex, report.md.
+        The files: figure3, error_against_time, time_shares and speed_up as .png and .svg; table1,
+        time_to_error, table2 and steps as .csv, .md and .tex; report.md; report.html, which holds
+        all of it.
 
     Raises:
         StoreError: ``store`` is no result store.
@@ -37,26 +46,29 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
     results = load(store)
     folder = Path(out) if out else results.store / "report"
     folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "table1": (table1 := results.table1(), text_table1(table1)),
+        "time_to_error": (times := results.time_to_error(), text_time_to_error(times)),
+        "table2": (table2 := results.table2(), text_table2(table2)),
+        "steps": (steps := results.steps(), text_steps(steps)),
+    }
+    charts = {
+        "figure3": figure3(results.trials, results.epochs),
+        "error_against_time": error_against_time(results.trials, results.epochs),
+        "time_shares": time_shares(table2),
+        "speed_up": speed_up(steps),
+    }
 
     files: list[Path] = []
-    sections = [f"# {results.store.resolve().name}", _progress(results.trials)]
-    figures = {
-        "figure3": ("Figure 3: Validation error", results.figure3()),
-        "speed_up": ("Speed-up over N = 1", results.speed_up()),
-    }
-    for name, (title, figure) in figures.items():
-        sections += [f"## {title}", f"![{title}]({name}.png)"]
+    sections = [f"# {results.store.resolve().name}", summary.progress(results.trials)]
+    for name, chart in charts.items():
+        sections += [f"## {FIGURES[name]}", f"![{FIGURES[name]}]({name}.png)"]
         files += [folder / f"{name}.png", folder / f"{name}.svg"]
+        figure = chart.figure()
         figure.savefig(files[-2], dpi=200)
         with matplotlib.rc_context({"svg.hashsalt": name}):
             figure.savefig(files[-1], metadata={"Date": None})
-    tables = {
-        "table1": (results.table1(), text_table1),
-        "table2": (results.table2(), text_table2),
-        "steps": (results.steps(), text_steps),
-    }
-    for name, (table, render) in tables.items():
-        text = render(table)
+    for name, (table, text) in tables.items():
         sections += [f"## {text.name}: {text.title}", text.markdown()]
         contents = {
             "csv": table.to_csv(index=False),
@@ -68,12 +80,17 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
             files[-1].write_text(content, encoding="utf-8")
 
     if len(results.trials):
-        sections += ["## What was run", _provenance(results.trials)]
-    lost = results.trials[~results.trials["status"].isin(["finished", "running"])]
-    if len(lost):
-        sections += ["## Trials that did not finish", _reasons(lost)]
-    files.append(folder / "report.md")
-    files[-1].write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+        facts = summary.headlines(results.trials) | summary.provenance(results.trials)
+        sections += ["## What was run", _markdown(pd.DataFrame(facts.items(), columns=["", "Values"]))]
+    if len(lost := summary.unfinished(results.trials)):
+        sections += ["## Trials that did not finish", _markdown(lost)]
+    if commands := reproduce.commands(results.trials, results.timings):
+        sections += ["## To reproduce", reproduce.origin(results.trials)]
+        sections += [f"```sh\n{command}\n```" for command in commands]
+    html = page(results, charts, {name: text for name, (_, text) in tables.items()})
+    for name, content in {"report.md": "\n\n".join(sections) + "\n", "report.html": html}.items():
+        files.append(folder / name)
+        files[-1].write_text(content, encoding="utf-8")
     return files
 
 
@@ -84,63 +101,17 @@ def print_tables(results: Results, console: Console) -> None:
     console.print(text_steps(results.steps()).rich(console.width))
 
 
-def _progress(trials: pd.DataFrame) -> str:
-    if trials.empty:
-        return "The store is empty: no trial has been started yet."
-    counts = trials["status"].value_counts()
-    text = f"{len(trials)} trials: " + ", ".join(f"{n} {status}" for status, n in counts.items())
-    return f"{text}. The numbers will change." if "running" in counts else f"{text}."
-
-
-def _provenance(trials: pd.DataFrame) -> str:
-    """List the distinct values of everything that was asked for and run with."""
-    facts = {
-        "First trial started": _time(trials["started"].min()),
-        "Last trial finished": _time(trials["finished"].max()),
-    }
-    known = identify(trials)  # without the values that have no effect at N = 1
-    for column in [*RUN, *config_columns(trials)]:
-        if column in known:
-            values = known[column].dropna().drop_duplicates().sort_values()
-            facts[heading(column)] = "; ".join(map(str, values))
-    rows = [(name, _cell(value)) for name, value in facts.items() if value]
-    return pd.DataFrame(rows, columns=["", "Values"]).to_markdown(index=False, disable_numparse=True)
-
-
-def _reasons(trials: pd.DataFrame) -> str:
-    named = identify(trials)
-    rows = {
-        "Trial": named["trial_id"],
-        "Network": named["label"],
-        "Data set": named["dataset"].map(dataset_name),
-        "Seed": named["seed"],
-        "Status": named["status"],
-        "Reason": named["error"].fillna("").map(_reason),
-    }
-    return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
-
-
-def _reason(error: str) -> str:
-    """One line of an error message; a traceback has its message last."""
-    if "Traceback" in error:
-        error = error.strip().rpartition("\n")[2]
-    return _cell(textwrap.shorten(error, MAX_REASON, placeholder=" …")) or "not recorded"
-
-
-def _cell(text: str) -> str:
-    """Escape what would end a cell of a Markdown table."""
-    return text.replace("|", r"\|")
-
-
-def _time(moment: pd.Timestamp) -> str:
-    return "" if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M} UTC"
+def _markdown(table: pd.DataFrame) -> str:
+    """A table of text, with what would end a cell escaped."""
+    cells = table.map(lambda text: text.replace("|", r"\|"))
+    return cells.to_markdown(index=False, disable_numparse=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status, 2 for a path that is no result store."""
 
     def report(store: tyro.conf.Positional[Path], *, out: Path | None = None) -> list[Path]:
-        """Write the figures, the tables and report.md of a result store.
+        """Write the figures, the tables and the reports of a result store.
 
         Args:
             store: the folder a sweep wrote, such as results/quickstart.

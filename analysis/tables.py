@@ -93,9 +93,9 @@ def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns: dataset, network, depth, label, n_subnetworks, n_coarse_units, every other config
         value that varies, device, batch_size, preprocessing, parallel_subnetworks, coarse_network,
-        postprocessing, total, total_iqr (interquartile range), repeats, speed_up (of the median
-        total over N = 1 on the same device), and published_<each time> and published_speed_up
-        (on the paper's device; see `analysis.published`).
+        postprocessing, total, total_low and total_high (quartiles), total_iqr (interquartile range),
+        repeats, speed_up (of the median total over N = 1 on the same device), and published_<each
+        time> and published_speed_up (on the paper's device; see `analysis.published`).
     """
     timings = timings[timings["mode"] == "virtual"]
     runs = identify(trials[trials["trial_id"].isin(timings["trial_id"])], ignore=UNTIMED)
@@ -104,7 +104,8 @@ def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     seconds = seconds.merge(runs[["trial_id", "configuration"]], on="trial_id")
     repeats = seconds.drop(columns=["trial_id", "repeat"]).groupby(["configuration", "device", "batch_size"])
     times = repeats.median()
-    times["total_iqr"] = repeats["total"].quantile(0.75) - repeats["total"].quantile(0.25)
+    times["total_low"], times["total_high"] = (repeats["total"].quantile(q) for q in (0.25, 0.75))
+    times["total_iqr"] = times["total_high"] - times["total_low"]
     times["repeats"] = repeats.size()
     times = times.reset_index(["device", "batch_size"])
     table = rows.drop(columns="batch_size").join(times, how="inner").reset_index(drop=True)

@@ -141,6 +141,12 @@ class StoreWriter:
         pd.DataFrame(rows).to_parquet(self.path / kind / f"{trial_id}.parquet", index=False)
 
 
+@pytest.fixture(scope="session")
+def writer() -> type[StoreWriter]:
+    """For stores that several tests read."""
+    return StoreWriter
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> StoreWriter:
     return StoreWriter(tmp_path / "results" / "small")

@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import orchestrator.store
 from analysis import StoreError, StoreWarning, load
+from analysis.frames import FIGURES, TABLES
+from analysis.schema import SCHEMAS
 
 
 def test_dtypes_do_not_depend_on_what_happens_to_be_missing(store):
@@ -86,3 +89,20 @@ def test_plain_pandas_reads_the_same_epochs(store):
     store.trial(3, errors=[6.0])
     direct = pd.read_parquet(store.path / "epochs")["validation_error"].tolist()
     assert sorted(load(store.path).epochs["validation_error"]) == sorted(direct)
+
+
+def test_results_show_how_far_they_are_and_what_to_ask_for(store):
+    store.trial(1, errors=[5.0, 4.0], dataset="parquet:<b>")
+    store.trial(3, status="running")
+    results = load(store.path)
+    for shown in (repr(results), results._repr_html_()):
+        assert "2 trials: 1 finished, 1 running." in shown
+        assert "(2 rows)" in shown
+        for name in (*TABLES, *FIGURES):
+            assert f".{name}()" in shown
+    assert "4.00" in results._repr_html_()
+    assert "<b>" not in results._repr_html_()
+
+
+def test_schema_is_that_of_the_files_a_sweep_writes():
+    assert orchestrator.store.SCHEMAS is SCHEMAS

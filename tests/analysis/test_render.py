@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from analysis import load
-from analysis.render import text_steps, text_table1, text_table2
+from analysis.render import text_steps, text_table1, text_table2, text_time_to_error
 
 TIMES = {
     ("preprocess", 1): [(0.001, 0.001)],
@@ -150,3 +150,28 @@ def test_empty_tables_are_their_note(store):
     for table in tables:
         assert table.markdown() == table.note
         assert r"\bottomrule" in table.latex()
+
+
+def test_time_to_error_has_a_column_per_error_in_one_unit(store):
+    for n, seed, seconds in ((1, 0, 90.0), (1, 1, 90.0), (3, 0, 30.0), (3, 1, 600.0)):
+        trial_id = store.trial(n, seed)
+        rows = [
+            {"trial_id": trial_id, "epoch": epoch, "validation_error": error, "seconds": seconds}
+            for epoch, error in enumerate([9.0, 5.0, 4.0 if seconds < 60 else 5.0], start=1)
+        ]
+        store.write("epochs", trial_id, rows)
+    table = text_time_to_error(load(store.path).time_to_error(thresholds=[4.0, 5.0, 9.0, 1.0]))
+    cells = table.cells.set_index("Network").T.to_dict("list")
+    none = "not reached"
+    assert cells["ResNet-56"][-4:] == ["1.50 (1 epoch) first", "3.00 (2 epochs) first", none, none]
+    some = "1 of 2: 1.50 (3 epochs)"
+    assert cells["Parareal ResNet-56, N = 3"][-4:] == ["5.25 (1 epoch)", "10.5 (2 epochs)", some, none]
+    assert "Training time in min" in table.note
+
+
+def test_html_escapes_and_aligns_numbers_right(store):
+    store.trial(1, errors=[2.0], dataset="parquet:<b>")
+    text = text_table1(load(store.path).table1()).html()
+    assert "<td>parquet:&lt;b&gt;</td>" in text
+    assert '<td class="number">2.00</td>' in text
+    assert '<th class="number" scope="col">Error (%)</th>' in text

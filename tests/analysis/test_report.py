@@ -7,11 +7,13 @@ import pytest
 from rich.console import Console
 
 from analysis import load
+from analysis.frames import FIGURES, TABLES
 from analysis.report import main, print_tables, write_report
 
 FILES = {
-    *("figure3.png", "figure3.svg", "speed_up.png", "speed_up.svg", "report.md"),
-    *(f"{table}.{suffix}" for table in ("table1", "table2", "steps") for suffix in ("csv", "md", "tex")),
+    *("report.md", "report.html"),
+    *(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("png", "svg")),
+    *(f"{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")),
 }
 TIMES = {("preprocess", 1): [(1.0, 1.0)], ("subnetwork", 1): [(1.0, 2.0)], ("postprocess", 0): [(1.0, 0.0)]}
 

@@ -46,7 +46,7 @@ def test_a_line_for_each_way_to_tear_and_each_way_to_count(swept):
     assert len(lines) == 5
     assert {tuple(n) for n, _ in lines.values()} == {(1, 3, 6)}
     assert sorted(values for _, values in lines.values()) == [[1.0, 3.0, 6.0]] * 4 + [[1.0, 6.0, 12.0]]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("N", "Speed-up over N = 1")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Number of subnetworks N", "Speed-up over N = 1")
     assert axes.get_xticks().tolist() == [1, 3, 6]
     assert axes.get_title() == "ResNet-56 on digits\ncpu, batches of 64"
 

@@ -121,3 +121,28 @@ def test_pyplot_knows_nothing_of_it(store):
     store.trial(1, errors=[9.0, 2.0])
     load(store.path).figure3()
     assert not plt.get_fignums()
+
+
+def test_error_against_time_stands_where_each_epoch_ended(store):
+    for n, seed, seconds in ((1, 0, 40.0), (1, 1, 80.0), (3, 0, 20.0)):
+        trial_id = store.trial(n, seed)
+        rows = [
+            {"trial_id": trial_id, "epoch": epoch, "validation_error": error, "seconds": seconds}
+            for epoch, error in enumerate([9.0, 5.0 + n], start=1)
+        ]
+        store.write("epochs", trial_id, rows)
+    (axes,) = load(store.path).error_against_time().axes
+    assert axes.get_xlabel() == "Training time (min)"
+    assert axes.get_xlim()[0] == 0
+    assert line(axes, "N = 1").get_xdata().tolist() == pytest.approx([1.0, 2.0])
+    assert line(axes, "N = 1").get_ydata().tolist() == [9.0, 6.0]
+    assert line(axes, "N = 3").get_xdata().tolist() == pytest.approx([1 / 3, 2 / 3])
+    alone = [drawn.get_xdata()[-1] for drawn in axes.lines if drawn.get_linewidth() < 1]
+    assert sorted(alone) == pytest.approx([4 / 3, 8 / 3])
+
+
+def test_names_with_dollars_are_no_formulas(store):
+    store.trial(1, errors=[9.0, 2.0], dataset=r"parquet:$\frac$")
+    figure = load(store.path).figure3()
+    figure.canvas.draw()
+    assert figure.axes[0].get_title() == r"ResNet-56 on parquet:$\frac$"

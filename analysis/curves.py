@@ -1,41 +1,31 @@
-"""Figure 3 of the paper: validation error against epoch for each number of subnetworks."""
+"""Validation error against epoch (Figure 3 of the paper), and against training time."""
 
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from analysis.configuration import (
-    FOLLOWS_N,
-    TEARING,
-    dataset_name,
-    heading,
-    identify,
-    network_name,
-    varying,
-)
+from analysis.chart import MARKERS, Chart, Panel, finish, shade
+from analysis.configuration import FOLLOWS_N, TEARING, dataset_name, heading, identify, network_name, varying
+from analysis.time_to_error import UNITS, time_unit, with_elapsed
 
 LINE_STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
-MARKERS = "osD^vPX*"
 LOG_TICKS = (1, 1.5, 2, 3, 4, 5, 7)
 N_MARKERS = 8
 BAND_FROM = 3
 """Seeds from which a standard deviation says more than the single lines do."""
-MAX_COLUMNS = 3
-TITLE_WIDTH = 48
 END_MARKERS = {"running": "o"}
 """What ends the line of a trial that did not finish, "x" where it is not listed."""
+EPOCH = "Epoch"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The trials of one configuration, by epoch.
+    """The trials of one configuration, by epoch or by training time.
 
     Attributes:
         label: "N = 3 (5 seeds, 1 running)".
@@ -52,8 +42,8 @@ class Curve:
     singles: list[tuple[str, pd.Series]]
 
 
-def figure3(trials: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
-    """Draw validation error (%) against epoch.
+def figure3(trials: pd.DataFrame, epochs: pd.DataFrame) -> Chart:
+    """Validation error (%) against epoch: Figure 3.
 
     One panel per data set, network and further config value that varies (N = 1 appears in every
     panel it is the baseline of), one line per N: the mean over the finished seeds, with a band of
@@ -65,35 +55,59 @@ def figure3(trials: pd.DataFrame, epochs: pd.DataFrame) -> Figure:
         trials: frame of the store.
         epochs: frame of the store.
     """
-    errors = epochs.dropna(subset="validation_error")
-    errors = errors.pivot_table(index="epoch", columns="trial_id", values="validation_error")
+    return _chart(trials, epochs.dropna(subset="validation_error"), EPOCH)
+
+
+def error_against_time(trials: pd.DataFrame, epochs: pd.DataFrame) -> Chart:
+    """Validation error (%) against the time that training took so far, validation not counted.
+
+    As `figure3`, but each epoch stands where it ended on the clock: the mean line at the mean over its
+    trials, a single line at its own time.
+    """
+    epochs = with_elapsed(epochs.dropna(subset=["validation_error", "seconds"]))
+    unit = time_unit(epochs["elapsed"].max())
+    epochs["elapsed"] /= UNITS[unit]
+    return _chart(trials, epochs, f"Training time ({unit})")
+
+
+def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
+    """Errors against the column ``elapsed``, or against the epoch where there is none."""
+    wide = partial(epochs.pivot_table, index="epoch", columns="trial_id")
+    errors = wide(values="validation_error")
+    elapsed = wide(values="elapsed") if "elapsed" in epochs else None
     runs = identify(trials)
     runs = runs[runs["trial_id"].isin(errors.columns)]
     if runs.empty:
-        figure = Figure(figsize=(5, 1))
-        figure.text(0.5, 0.5, "No epoch has been recorded yet.", ha="center", va="center")
-        return figure
-
-    panels = [(title, dataset, list(_curves(members, errors))) for title, dataset, members in _panels(runs)]
-    n_rows = -(-len(panels) // MAX_COLUMNS)
-    n_columns = -(-len(panels) // n_rows)
-    figure = Figure(figsize=(1.2 + 4.1 * n_columns, 0.6 + 3.5 * n_rows), layout="constrained")
-    grid = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
-    drawn = [curve for *_, curves in panels for curve in curves]
+        return Chart([], "No epoch has been recorded yet.")
+    groups = [
+        (title, dataset, list(_curves(members, errors, elapsed))) for title, dataset, members in _groups(runs)
+    ]
+    drawn = [curve for *_, curves in groups for curve in curves]
     styles = _styles(drawn)
-    for axes, (title, dataset, curves) in zip(grid, panels, strict=False):
-        _set_axes(axes, [c for _, other, rest in panels if other == dataset for c in rest])
+    panels = []
+    for title, dataset, curves in groups:
+        comparable = [c for _, other, rest in groups if other == dataset for c in rest]
+        panels.append(Panel(title, _painter(curves, comparable, styles, axis)))
+    return Chart(panels, _note(drawn))
+
+
+def _painter(
+    curves: list[Curve], comparable: list[Curve], styles: dict[tuple[Any, ...], dict[str, Any]], axis: str
+) -> Callable[[Axes], None]:
+    """What draws one panel, with the limits of all comparable ones."""
+
+    def draw(axes: Axes) -> None:
+        _set_axes(axes, comparable, axis)
         for curve in curves:
             _draw(axes, curve, styles[curve.key])
-        axes.set_title(title, fontsize="medium")
-        axes.legend(fontsize="small", framealpha=0.85, handlelength=3.2)
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    figure.supxlabel(_note(drawn), fontsize="small", color="0.3")
-    return figure
+        if axis != EPOCH:
+            axes.set_xlim(left=0)
+        finish(axes, *axes.get_legend_handles_labels())
+
+    return draw
 
 
-def _panels(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Title, data set and trials of each panel: what differs in more than N stands apart."""
     keys = ["dataset", "network", "depth", *(c for c in varying(runs) if c not in FOLLOWS_N)]
     shared = [key for key in keys if key not in TEARING]
@@ -103,14 +117,13 @@ def _panels(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     heads = runs[torn | ~baseline.isin(baseline[torn])].sort_values(keys).drop_duplicates(keys)
     for head in heads.index:
         values = runs.loc[head]
-        title = f"{network_name(values['network'], values['depth'])} on "
-        title = textwrap.fill(title + dataset_name(values["dataset"]), TITLE_WIDTH)
+        title = f"{network_name(values['network'], values['depth'])} on {dataset_name(values['dataset'])}"
         extras = [f"{k} = {values[k]}" for k in keys[3:] if pd.notna(values[k])]
         members = runs[(group == group[head]) | (~torn & (baseline == baseline[head]))]
         yield "\n".join([title, ", ".join(extras)]).strip(), values["dataset"], members
 
 
-def _curves(members: pd.DataFrame, errors: pd.DataFrame) -> Iterator[Curve]:
+def _curves(members: pd.DataFrame, errors: pd.DataFrame, elapsed: pd.DataFrame | None) -> Iterator[Curve]:
     """The lines of one panel, N ascending."""
     variants = [c for c in varying(members) if c in FOLLOWS_N]
     members = members.sort_values(["n_subnetworks", *variants, "trial_id"])
@@ -130,15 +143,21 @@ def _curves(members: pd.DataFrame, errors: pd.DataFrame) -> Iterator[Curve]:
                 alone = trials
         named = [f"N = {first['n_subnetworks']}"]
         named += [f"{heading(c)} = {first[c]}" for c in variants if pd.notna(first[c])]
+        mean = seeds.dropna().mean(axis="columns")
+        singles = [
+            (status, errors[trial_id].dropna())
+            for trial_id, status in zip(alone["trial_id"], alone["status"], strict=True)
+        ]
+        if elapsed is not None:
+            clock = elapsed[averaged["trial_id"]].mean(axis="columns")
+            mean, seeds = mean.set_axis(clock[mean.index]), seeds.set_axis(clock[seeds.index])
+            singles = [(status, one.set_axis(elapsed.loc[one.index, one.name])) for status, one in singles]
         yield Curve(
             label=f"{', '.join(named)} ({', '.join(notes)})",
             key=(first["n_subnetworks"], *(str(first[c]) for c in variants)),
             seeds=seeds,
-            mean=seeds.dropna().mean(axis="columns"),
-            singles=[
-                (status, errors[trial_id].dropna())
-                for trial_id, status in zip(alone["trial_id"], alone["status"], strict=True)
-            ],
+            mean=mean,
+            singles=singles,
         )
 
 
@@ -150,10 +169,9 @@ def _styles(curves: list[Curve]) -> dict[tuple[Any, ...], dict[str, Any]]:
     """
     keys = sorted({curve.key for curve in curves})
     numbers = sorted({key[0] for key in keys})
-    palette = matplotlib.colormaps["viridis"]
     return {
         key: {
-            "color": palette(0.8 * numbers.index(key[0]) / max(len(numbers) - 1, 1)),
+            "color": shade(numbers.index(key[0]), len(numbers)),
             "linestyle": LINE_STYLES[place % len(LINE_STYLES)],
             "marker": MARKERS[place % len(MARKERS)],
             "linewidth": 1.4,
@@ -184,14 +202,15 @@ def _draw(axes: Axes, curve: Curve, style: dict[str, Any]) -> None:
     axes.plot(curve.mean.index, curve.mean, label=curve.label, **staggered)
 
 
-def _set_axes(axes: Axes, curves: list[Curve]) -> None:
+def _set_axes(axes: Axes, curves: list[Curve], axis: str) -> None:
     """Choose limits by what comes after the first quarter of each of ``curves``."""
     late = [curve.mean.iloc[len(curve.mean) // 4 :] for curve in curves]
     top = 1.25 * max(float(errors.quantile(0.85)) for errors in late)
     bottom = min(float(curve.seeds.min().min()) for curve in curves)
-    axes.set_xlabel("Epoch")
+    axes.set_xlabel(axis)
     axes.set_ylabel("Validation error (%)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if axis == EPOCH:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if bottom > 0:
         axes.set(yscale="log", ylim=(0.92 * bottom, top))
         wide = top / bottom > 3
@@ -200,8 +219,6 @@ def _set_axes(axes: Axes, curves: list[Curve]) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
     else:  # a perfect epoch has no logarithm
         axes.set_ylim(-0.03 * top, top)
-    axes.grid(axis="y", linewidth=0.4, color="0.85")
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _note(curves: list[Curve]) -> str:

@@ -1,0 +1,37 @@
+"""The report as one HTML page, which needs no network, no script and no other file.
+
+The page forbids itself every request (its Content-Security-Policy), so that nothing that a user has
+called a trial or a data set can become one.
+"""
+
+from collections.abc import Mapping
+
+from analysis import reproduce, summary
+from analysis.chart import Chart
+from analysis.frames import Results
+from analysis.markup import draw, fill
+from analysis.render import TextTable
+
+
+def page(results: Results, charts: Mapping[str, Chart], tables: Mapping[str, TextTable]) -> str:
+    """Return the page.
+
+    Args:
+        results: the store.
+        charts: figure3, error_against_time, time_shares and speed_up.
+        tables: table1, time_to_error, table2 and steps.
+    """
+    timed = results.timings.loc[results.timings["mode"] == "virtual", "device"]
+    return fill(
+        "report.html",
+        store=results.store.resolve().name,
+        progress=summary.progress(results.trials),
+        headlines=summary.headlines(results.trials),
+        timed_on=", ".join(sorted(timed.dropna().unique())),
+        provenance=summary.provenance(results.trials),
+        charts={name: draw(name, chart) for name, chart in charts.items()},
+        tables=tables,
+        unfinished=summary.unfinished(results.trials),
+        commands=reproduce.commands(results.trials, results.timings),
+        origin=reproduce.origin(results.trials),
+    )

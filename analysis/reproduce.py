@@ -1,0 +1,112 @@
+"""The commands that run the trials of a store again."""
+
+import shlex
+from collections.abc import Callable, Iterator
+from operator import eq
+
+import pandas as pd
+
+from analysis.configuration import config_columns, identify
+from analysis.published import COARSE_COVERAGE
+
+PROGRAM = "python -m orchestrator.sweep"
+DERIVED = ("partition_sizes",)
+"""Config columns that follow from the others, for which there is no option."""
+OPTIONAL = ("depth", "width", "train_subset", "validation_subset")
+"""Options to which None may be given."""
+ONE_LIST = ("milestones",)
+"""Options that take one list for all trials of a command."""
+NEW_STORE = "results/reproduced"
+
+Values = tuple[str, ...] | None
+Box = dict[str, Values]
+"""Values of every option: a command runs each combination. None: the option has no effect."""
+
+
+def commands(trials: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
+    """Commands that together run exactly the trials of a store, as few as simple merging finds.
+
+    Every option that decides a result is spelt out, so that they hold whatever a later version's
+    defaults are. Values are quoted for a POSIX shell.
+
+    Args:
+        trials: frame of the store.
+        timings: frame of the store; tells how often components were timed.
+    """
+    if trials.empty:
+        return []
+    boxes = list(_boxes(trials))
+    boxes = _merged(_merged(boxes, eq), _compatible)
+    kinds = set(trials["devices"].dropna().str.split().str[-1])
+    repeats = timings.loc[timings["mode"] == "virtual", "repeat"].max()
+    how: Box = {
+        "devices": tuple(kinds) if len(kinds) == 1 else None,
+        "timing_repeats": ("0" if pd.isna(repeats) else str(repeats + 1),),
+        "store": (NEW_STORE,),
+    }
+    return [_command(box | how) for box in boxes]
+
+
+def origin(trials: pd.DataFrame) -> str:
+    """The checkout that the commands belong to, in a sentence; empty where it is not known."""
+    commits = sorted(set(trials["commit"].dropna()) - {""})
+    if not commits:
+        return ""
+    text = f"Run at commit {' and '.join(commits)} of the project."
+    return text + " Files differed from a commit with a +." * any("+" in commit for commit in commits)
+
+
+def _boxes(trials: pd.DataFrame) -> Iterator[Box]:
+    """The options of each trial, each of one value."""
+    runs = identify(trials)
+    options = [column for column in config_columns(trials) if column not in DERIVED]
+    for run in runs[options].drop_duplicates().to_dict("records"):
+        box: Box = {}
+        for column, value in run.items():
+            option = str(column)
+            if pd.isna(value):
+                box[option] = ("None",) if option in OPTIONAL else None
+            elif option in ONE_LIST:
+                box[option] = tuple(value.split())
+            elif option == "n_coarse_units" and value == -(-COARSE_COVERAGE // run["n_subnetworks"]):
+                box[option] = ("None",)  # the paper's, which differs by N
+            else:
+                box[option] = (str(value),)
+        if box["coarse"] == ("shortcut",):
+            box["n_coarse_units"] = None
+        yield box
+
+
+def _compatible(one: Values, other: Values) -> bool:
+    return one is None or other is None or one == other
+
+
+def _merged(boxes: list[Box], agree: Callable[[Values, Values], bool]) -> list[Box]:
+    """Unite boxes that differ in the values of one option alone; what agrees decides ``agree``.
+
+    N comes last: N = 1, for which most options have no effect, then joins what is united already.
+    """
+    last = ["seed", "n_subnetworks"]
+    for option in [*(o for o in boxes[0] if o not in {*last, *ONE_LIST}), *last]:
+        united: list[Box] = []
+        for box in boxes:
+            for other in united:
+                if all(agree(box[o], other[o]) for o in box if o != option):
+                    other |= {o: other[o] or box[o] for o in box}
+                    values = {*(other[option] or ()), *(box[option] or ())}
+                    other[option] = tuple(sorted(values, key=lambda text: (len(text), text))) or None
+                    break
+            else:
+                united.append(dict(box))
+        boxes = united
+    return boxes
+
+
+def _command(box: Box) -> str:
+    """One option a line."""
+    options = [
+        " ".join(["--" + name.replace("_", "-"), *map(shlex.quote, values)])
+        for name, values in box.items()
+        if values is not None
+    ]
+    return " \\\n    ".join([PROGRAM, *options])

@@ -1,0 +1,86 @@
+"""What a store holds, in words: how far it is, what was run, what did not finish."""
+
+import textwrap
+
+import pandas as pd
+
+from analysis.configuration import RUN, config_columns, dataset_name, heading, identify, network_name
+
+MAX_REASON = 300
+
+
+def progress(trials: pd.DataFrame) -> str:
+    """How many trials there are, by status, in a sentence."""
+    if trials.empty:
+        return "The store is empty: no trial has been started yet."
+    counts = trials["status"].value_counts()
+    text = f"{len(trials)} trials: " + ", ".join(f"{n} {status}" for status, n in counts.items())
+    return f"{text}. The numbers will change." if "running" in counts else f"{text}."
+
+
+def headlines(trials: pd.DataFrame) -> dict[str, str]:
+    """What a reader asks first: which networks, data, N and seeds, when and where."""
+    networks = map(network_name, trials["network"], trials["depth"])
+    return _known(
+        {
+            "Networks": _values(pd.Series(list(networks), dtype=str)),
+            "Data sets": _values(trials["dataset"].map(dataset_name)),
+            "Numbers of subnetworks N": _values(trials["n_subnetworks"]),
+            "Seeds": _values(trials["seed"]),
+            "First trial started": _time(trials["started"].min()),
+            "Last trial ended": _time(trials["finished"].max()),
+            "Started on": _values(trials["host"]),
+            "Devices of a trial": _devices(trials["devices"].dropna()),
+        }
+    )
+
+
+def provenance(trials: pd.DataFrame) -> dict[str, str]:
+    """The distinct values of everything that was asked for and run with, by what they are."""
+    known = identify(trials)  # without the values that have no effect at N = 1
+    return _known({heading(column): _values(known[column]) for column in [*RUN, *config_columns(trials)]})
+
+
+def unfinished(trials: pd.DataFrame) -> pd.DataFrame:
+    """One row a trial that failed or diverged, as text: which, and why."""
+    named = identify(trials[~trials["status"].isin(["finished", "running"])])
+    return pd.DataFrame(
+        {
+            "Trial": named["trial_id"],
+            "Network": named["label"],
+            "Data set": named["dataset"].map(dataset_name),
+            "Seed": named["seed"].astype(str),
+            "Status": named["status"],
+            "Reason": named["error"].fillna("").map(_reason),
+        }
+    )
+
+
+def _values(column: pd.Series) -> str:
+    """The distinct values, in order."""
+    return ", ".join(map(str, column.dropna().drop_duplicates().sort_values()))
+
+
+def _devices(devices: pd.Series) -> str:
+    """From how many to how many of each kind: "1 to 7 cpu"."""
+    pairs = [text.split() for text in devices]
+    counts = pd.Series([int(n) for n, _ in pairs], dtype=int).groupby([kind for _, kind in pairs])
+    ends = zip(counts.min().items(), counts.max(), strict=True)
+    return ", ".join(
+        f"{low} {kind}" if low == high else f"{low} to {high} {kind}" for (kind, low), high in ends
+    )
+
+
+def _known(facts: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in facts.items() if value}
+
+
+def _reason(error: str) -> str:
+    """One line of an error message; a traceback has its message last."""
+    if "Traceback" in error:
+        error = error.strip().rpartition("\n")[2]
+    return textwrap.shorten(error, MAX_REASON, placeholder=" …") or "not recorded"
+
+
+def _time(moment: pd.Timestamp) -> str:
+    return "" if pd.isna(moment) else f"{moment:%Y-%m-%d %H:%M} UTC"

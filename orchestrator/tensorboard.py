@@ -15,7 +15,6 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import hparams, scalar
 
 from orchestrator.config import TrialConfig
-from orchestrator.files import remove
 from orchestrator.observer import Observer
 from orchestrator.store import Row, Store
 from orchestrator.trial import Job
@@ -35,8 +34,8 @@ SCALARS = {
 class TensorBoard(Observer):
     """A Tune callback that keeps the event files of the trials that run.
 
-    A trial that starts, for the first time or again, gets a new file in place of an old one, with every
-    epoch that the store has. So no epoch is missing or there twice, whatever has died before.
+    A trial that starts, for the first time or again, gets a new file with every epoch that the store has,
+    which takes the place of earlier ones. So no epoch is missing or seen twice, whatever has died before.
 
     Args:
         jobs: the trials of this run.
@@ -78,14 +77,15 @@ class TensorBoard(Observer):
 
 
 class _EventFile:
-    """The event file of one trial, a new one in place of what the folder held."""
+    """A trial's new event file; what earlier ones in the folder say counts no more."""
 
     def __init__(self, folder: Path, config: TrialConfig) -> None:
-        remove(folder)
-        folder.mkdir(parents=True)
-        self._writer = EventsWriter(str(folder / "events"))
+        folder.mkdir(parents=True, exist_ok=True)
+        # Viewers read a folder's files by name; the writer's own names tell seconds apart, no less.
+        self._writer = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
         self._n_rows = 0
-        # A viewer that is open and has read the old file forgets what it said from epoch 1 on.
+        # To viewers: forget what earlier files said from epoch 1 on. (One that is open loses its way if
+        # they are removed.)
         self._add(session_log=SessionLog(status=SessionLog.START), step=1)
         values = {
             name: value if isinstance(value, bool | int | float) else str(value)

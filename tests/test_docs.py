@@ -78,8 +78,8 @@ def understood(words: list[str]) -> bool:
     if program == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         return {word for word in arguments if "=" not in word} <= set(targets)
-    if Path(program).name in EXTERNAL:
-        return True
+    if Path(program).name in EXTERNAL:  # which may start one of ours, such as ray exec
+        return all(understood(shlex.split(word)) for word in arguments if word.startswith("python "))
     if Path(program).name != "python" or arguments[0] != "-m":
         return False
     _, module, *options = arguments

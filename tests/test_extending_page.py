@@ -38,12 +38,11 @@ def change(source: str, diff: list[str]) -> str:
     """The source with the added lines, each after the line that stands before it in the page."""
     lines, at = source.splitlines(), 0
     for line in diff:
-        if line.startswith(" "):
-            at = lines.index(line[1:], at) + 1
-        else:
-            assert line.startswith("+")
+        if line.startswith("+"):
             lines.insert(at, line[1:])
             at += 1
+        else:
+            at = lines.index(line[1:], at) + 1
     return "\n".join(lines) + "\n"
 
 
@@ -67,7 +66,10 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_extension_is_one_file_and_a_line_with_its_import() -> None:
     assert len(blocks("python")) == len(blocks("diff")) == 5
     for diff in blocks("diff"):
-        assert [line[:6] for line in diff.splitlines() if line.startswith("+")] == ["+from ", '+    "']
+        assert [line[:6] for line in diff.splitlines() if len(line) > 1 and line[0] == "+"] == [
+            "+from ",
+            '+    "',
+        ]
 
 
 def test_the_commands_of_the_page_work_on_the_extended_source(extended: Path) -> None:

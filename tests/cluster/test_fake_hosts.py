@@ -118,6 +118,12 @@ def ray_processes(hosts: dict[str, Host]) -> list[str]:
     return [line for line in everything if "ray" in line]
 
 
+def found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text, re.MULTILINE)
+    assert match, text
+    return match[0]
+
+
 def test_a_sweep_spans_hosts_and_its_results_come_back(laptop: Laptop) -> None:
     sweep = (
         "python -m orchestrator.sweep --address auto --n-subnetworks 1 5 --seed 0 --depth 56 --width 4 "
@@ -127,8 +133,7 @@ def test_a_sweep_spans_hosts_and_its_results_come_back(laptop: Laptop) -> None:
     assert "2/2 trials done" in output
 
     listing = "ray list actors --detail --format json --limit 100 --filter class_name=SubnetworkActor"
-    actors = json.loads(re.search(r"^\[.*^\]", laptop.run(f"ray exec {FILE} '{listing}'"), re.S | re.M)[0])
-    print(json.dumps(actors[:1]))
+    actors = json.loads(found(r"^\[\{.*\}\]", laptop.run(f"ray exec {FILE} '{listing}'")))
     assert len(actors) == 5
     assert len({actor["node_id"] for actor in actors}) == 3
 
@@ -137,11 +142,8 @@ def test_a_sweep_spans_hosts_and_its_results_come_back(laptop: Laptop) -> None:
     report += "print(load('results/quickstart').table1()); print(*write_report('results/quickstart'))"
     output = laptop.run(f'python -c "{report}"')
     assert "figure3.png" in output
-    trials = json.loads(
-        laptop.run(
-            "python -c \"from analysis import load; print(load('results/quickstart').trials.to_json())\""
-        )
-    )
+    trials = "from analysis import load; print(load('results/quickstart').trials.to_json())"
+    trials = json.loads(found(r"^\{.*\}$", laptop.run(f'python -c "{trials}"')))
     assert set(trials["status"].values()) == {"finished"}
     assert set(trials["host"].values()) == {"head"}
     assert all(commit for commit in trials["commit"].values())

@@ -160,10 +160,10 @@ def gang_resources(
         choices = [cpus_per_actor]
     cpus = next((cpus for cpus in choices if sum(rooms(cpus)) >= n), None)
     if cpus is None:
-        room = f" on {len(hosts)} hosts, which hold {sum(rooms(choices[0]))}" if len(hosts) > 1 else ""
+        where = f" on {len(hosts)} hosts, which hold {sum(rooms(choices[0]))}" if len(hosts) > 1 else ""
         raise ValueError(
             f"{gang} {n} × {choices[0]:g} = {choices[0] * n:g} cores, there are "
-            f"{available.cpus:g}{room}: lower --cpus-per-actor"
+            f"{available.cpus:g}{where}: lower --cpus-per-actor"
         )
     on_each: list[int] = []
     for room in rooms(cpus):

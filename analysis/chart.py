@@ -13,11 +13,14 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import offset_copy
 
 MARKERS = "osD^vPX*"
 N_AXIS = "Number of subnetworks N"
 SIZE = (4.6, 4.4)
 """Width and height of a panel in inches, legend included."""
+BELOW = 36
+"""Points from the axes down to the legend, for ticks and the axis's name."""
 MAX_COLUMNS = 3
 TITLE_WIDTH = 48
 
@@ -92,7 +95,8 @@ def finish(axes: Axes, handles: Iterable[Artist], labels: Iterable[str]) -> None
         list(handles),
         list(labels),
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.14),
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=offset_copy(axes.transAxes, axes.get_figure(root=True), y=-BELOW, units="points"),
         ncols=2,
         fontsize="small",
         frameon=False,

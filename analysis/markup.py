@@ -52,4 +52,4 @@ def svg(name: str, panel: Panel) -> Markup:
     element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
     element = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", element)
     element = re.sub(r"<!--.*?-->", "", element, flags=re.DOTALL)
-    return Markup('<svg role="img" ') + Markup(element)
+    return Markup('<svg role="img" aria-label="{}" ').format(panel.title) + Markup(element)

@@ -10,10 +10,10 @@ from analysis.chart import N_AXIS, Chart, Panel, finish
 from analysis.configuration import heading, timed_families, variants
 
 SHARES: dict[str, dict[str, Any]] = {
-    "preprocessing": {"color": "#d55e00", "hatch": "////"},
+    "preprocessing": {"color": "#d55e00", "hatch": "//"},
     "parallel_subnetworks": {"color": "#0072b2"},
-    "coarse_network": {"color": "#e69f00", "hatch": "...."},
-    "postprocessing": {"color": "#009e73", "hatch": "xxxx"},
+    "coarse_network": {"color": "#e69f00", "hatch": ".."},
+    "postprocessing": {"color": "#009e73", "hatch": "xx"},
 }
 """By column of Table 2, from the bottom; the colours are Okabe and Ito's."""
 

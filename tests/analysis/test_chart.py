@@ -40,11 +40,20 @@ def test_panels_stand_beside_one_another(n, shape):
     assert figure.get_supxlabel() == "note"
 
 
-def test_legend_lies_beneath_the_axes():
-    figure = Chart([panel("panel")], "note").figure()
-    figure.canvas.draw()
+@pytest.mark.parametrize("n_lines", [1, 30])
+def test_legend_lies_beneath_the_name_of_the_axis_and_within_the_figure(n_lines):
+    def draw(axes):
+        axes.set_xlabel("Epoch")
+        for i in range(n_lines):
+            axes.plot([0, 1], [0, i], label=f"line {i}")
+        finish(axes, *axes.get_legend_handles_labels())
+
+    figure = Chart([Panel("panel", draw)], "note").figure()
+    figure.draw_without_rendering()
     (axes,) = figure.axes
-    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+    legend = axes.get_legend().get_window_extent()
+    assert legend.y1 < axes.xaxis.label.get_window_extent().y0
+    assert legend.y0 > 0
 
 
 def test_a_panel_alone_has_no_title():

@@ -144,5 +144,5 @@ def test_error_against_time_stands_where_each_epoch_ended(store):
 def test_names_with_dollars_are_no_formulas(store):
     store.trial(1, errors=[9.0, 2.0], dataset=r"parquet:$\frac$")
     figure = load(store.path).figure3()
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.axes[0].get_title() == r"ResNet-56 on parquet:$\frac$"

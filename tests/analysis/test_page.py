@@ -1,6 +1,7 @@
 """The HTML report, as text and in a real browser."""
 
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ TIMES = {
     **{("preprocess", 1): [(0.1, 0.1)] * 3, ("subnetwork", 1): [(1.0, 2.0)] * 3},
     **{("postprocess", 0): [(0.1, 0.1)] * 3},
 }
+LONG = "parquet:/home/somebody/data/a-long-folder-name/of-flowers"
 NASTY = "<img src=x onerror=alert(1)> & \"$\\frac{1}$' --><script>"
 
 
@@ -28,13 +30,12 @@ def report(store):
 def full(tmp_path_factory, writer):
     """The page of two data sets, two networks, every status, long words."""
     store = writer(tmp_path_factory.mktemp("full") / "store")
-    for dataset in ("digits", "parquet:/home/somebody/data/a-long-folder-name/of-flowers"):
-        for depth in (56, 110):
-            for n in (1, 3, 6):
-                for seed in range(3):
-                    errors = [60.0, 9.0 - seed, 5.0 + n / 10]
-                    trial_id = store.trial(n, seed, errors=errors, dataset=dataset, depth=depth)
-                    store.timings(trial_id, TIMES, critical_path=[3.0 / n] * 3)
+    for dataset, depth in (("digits", 56), (LONG, 56), (LONG, 110)):
+        for n in (1, 3, 6):
+            for seed in range(3):
+                errors = [60.0, 9.0 - seed, 5.0 + n / 10]
+                trial_id = store.trial(n, seed, errors=errors, dataset=dataset, depth=depth)
+                store.timings(trial_id, TIMES, critical_path=[3.0 / n] * 3)
     store.trial(12, 0, errors=[70.0], status="running")
     store.trial(12, 1, errors=[95.0], status="diverged", error="the loss was not finite in epoch 2")
     store.trial(12, 2, status="failed", error=f"OSError: {'x' * 120} {NASTY}")
@@ -55,13 +56,13 @@ def test_page_is_one_small_file_that_asks_for_nothing(full):
 def test_page_answers_every_question(full):
     text = html.unescape(re.sub(r"<[^>]+>", " ", full))
     for expected in (
-        *("39 trials: 36 finished", "node1", "2026-03-01", "abc1234", "2 cpu"),
+        *("30 trials: 27 finished", "node1", "2026-03-01", "abc1234", "2 cpu"),
         *("Figure 3", "Table 1", "Table 2", "Speed-up over N = 1", "Which N gets there first"),
         *("Validation error (%)", "Training time (s)", "Time of one gradient"),
         *("the loss was not finite in epoch 2", "OSError", "To reproduce", "python -m orchestrator.sweep"),
     ):
         assert expected in text, expected
-    assert full.count("<svg ") == 4 + 4 + 4 + 4
+    assert full.count("<svg ") == 3 + 3 + 3 + 3
 
 
 def test_ids_are_unique_and_lead_somewhere(full):
@@ -105,30 +106,45 @@ def browse(folder, *options):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-def framed(page, width):
-    """A page in a window of that width, which tells in its title how wide the page is."""
+def framed(page, width, scheme):
+    """A page in a window of that width, measured there: the title tells the widths and contrasts."""
+    look = f"width:{width}px;height:800px;border:0;color-scheme:{scheme}"
     return f"""<!DOCTYPE html><title></title>
-<iframe style="width:{width}px;height:800px;border:0" srcdoc="{html.escape(page)}"></iframe>
+<iframe style="{look}" srcdoc="{html.escape(page)}"></iframe>
 <script>
+const light = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(c => c / 255)
+  .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0.05);
 onload = () => {{
-  const root = document.querySelector("iframe").contentDocument.documentElement;
+  const frame = document.querySelector("iframe"), root = frame.contentDocument.documentElement;
+  const style = selector => frame.contentWindow.getComputedStyle(root.querySelector(selector));
+  const ground = light(style("body").backgroundColor);
+  const contrasts = ["body", ".kicker", ".note", "thead th", "figcaption span"]
+    .map(selector => light(style(selector).color))
+    .map(ink => Math.max(ink, ground) / Math.min(ink, ground));
   const wide = [...root.querySelectorAll(".scroll, pre")].filter(box => box.scrollWidth > box.clientWidth);
-  document.title = [root.clientWidth, root.scrollWidth, wide.length].join(" ");
+  document.title = JSON.stringify({{
+    inner: root.clientWidth, content: root.scrollWidth, scrolling: wide.length, ground,
+    contrast: Math.min(...contrasts), turned: style("figure svg").filter != "none",
+  }});
 }};
 </script>"""
 
 
 @in_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1600])
-def test_page_fits_its_window_and_the_browser_has_no_complaint(full, tmp_path, width):
+def test_page_fits_its_window_and_the_browser_has_no_complaint(full, tmp_path, width, scheme):
     path = tmp_path / "framed.html"
-    path.write_text(framed(full, width), encoding="utf-8")
+    path.write_text(framed(full, width, scheme), encoding="utf-8")
     document, complaints = browse(tmp_path, "--window-size=1800,900", "--dump-dom", path.as_uri())
-    inner, content, scrolling = map(int, re.search(r"<title>(.*?)</title>", document)[1].split())
-    assert inner == width
-    assert content <= width
     assert complaints == []
-    assert scrolling > 0  # what is too wide scrolls in its own box
+    measured = json.loads(re.search(r"<title>(.*?)</title>", document)[1])
+    assert measured["inner"] == width
+    assert measured["content"] <= width
+    assert measured["scrolling"] > 0  # what is too wide scrolls in its own box
+    assert measured["contrast"] >= 4.5
+    assert (measured["ground"] < 0.1) == measured["turned"] == (scheme == "dark")
 
 
 @in_browser

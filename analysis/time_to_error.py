@@ -75,11 +75,8 @@ def time_unit(seconds: float) -> str:
 def _round_errors(epochs: pd.DataFrame) -> list[float]:
     """Errors (%) that tell the configurations of one data set apart, the largest first."""
     finished = epochs[epochs["status"] == "finished"]
-    best = (
-        (epochs if finished.empty else finished)
-        .groupby(["configuration", "trial_id"])["validation_error"]
-        .min()
-    )
+    counted = epochs if finished.empty else finished
+    best = counted.groupby(["configuration", "trial_id"])["validation_error"].min()
     worst_trial = best.groupby("configuration").max()
     low, high = np.searchsorted(ROUND, [worst_trial.min(), worst_trial.max()])
     high = min(max(high, low + N_ERRORS - 1), len(ROUND) - 1)

@@ -149,7 +149,8 @@ def test_a_sweep_spans_hosts_and_its_results_come_back(laptop: Laptop) -> None:
     report += "print(load('results/quickstart').table1()); print(*write_report('results/quickstart'))"
     output = laptop.run(f'python -c "{report}"')
     assert "figure3.png" in output
-    trials = "from analysis import load; print(load('results/quickstart').trials[['status', 'host', 'commit']].to_json())"
+    trials = "from analysis import load; trials = load('results/quickstart').trials; "
+    trials += "print(trials[['status', 'host', 'commit']].to_json())"
     trials = json.loads(found(r"^\{.*\}$", laptop.run(f'python -c "{trials}"')))
     assert set(trials["status"].values()) == {"finished"}
     assert set(trials["host"].values()) == {"head"}

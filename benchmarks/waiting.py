@@ -22,7 +22,7 @@ from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import plan_tearing
 from orchestrator import cluster
 from orchestrator.config import Sweep
-from orchestrator.datasets import load_dataset
+from orchestrator.datasets import ImageData, load_dataset
 from orchestrator.devices import gang_resources, local_devices
 from orchestrator.trial import Job
 
@@ -92,6 +92,30 @@ def network(input_shape: Shape, n_classes: int, depth: int) -> FeedForward:
     )
 
 
+def job_of(n: int, images: ImageData) -> Job:
+    """A trial of N waiting subnetworks on this machine's cores, however few."""
+    (config,) = Sweep(
+        n_subnetworks=(n,),
+        dataset=(images.name,),
+        seed=(0,),
+        network=("benchmarks.waiting:network",),
+        depth=(n * PER_SUBNETWORK,),
+        width=(None,),
+        n_coarse_units=(1,),
+        batch_size=(BATCH_SIZE,),
+        augment=(False,),
+    ).trials()
+    tearing = plan_tearing(network(images.input_shape, images.n_classes, n * PER_SUBNETWORK), n)
+    resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=local_devices())
+    return Job(config, tearing, resources)
+
+
+def path_of(n: int) -> float:
+    """Seconds of a step's critical path."""
+    free, own = Cost(0.0, 0.0), Cost(PER_SUBNETWORK * UNIT.forward, PER_SUBNETWORK * UNIT.backward)
+    return critical_path(StepCosts((free,) * n, (own,) * n, (UNIT,) * (n - 1), free))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -103,22 +127,8 @@ def main() -> None:
     print("| N | critical path (ms) | step (ms, IQR) | beyond the path (ms) | allowed (ms) |")
     print("|--:|--:|--:|--:|--:|")
     for n in asked.n_subnetworks:
-        (config,) = Sweep(
-            n_subnetworks=(n,),
-            dataset=(images.name,),
-            seed=(0,),
-            network=("benchmarks.waiting:network",),
-            depth=(n * PER_SUBNETWORK,),
-            width=(None,),
-            n_coarse_units=(1,),
-            batch_size=(BATCH_SIZE,),
-            augment=(False,),
-        ).trials()
-        tearing = plan_tearing(network(images.input_shape, images.n_classes, n * PER_SUBNETWORK), n)
-        free, own = Cost(0.0, 0.0), Cost(PER_SUBNETWORK * UNIT.forward, PER_SUBNETWORK * UNIT.backward)
-        path = critical_path(StepCosts((free,) * n, (own,) * n, (UNIT,) * (n - 1), free))
-        resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=local_devices())
-        (reports,) = run_epochs(Job(config, tearing, resources), images, epochs=1)
+        path = path_of(n)
+        (reports,) = run_epochs(job_of(n, images), images, epochs=1)
         steps = reports["driver"].step_seconds[2:]  # the first ones open connections
         beyond, allowed = median(steps) - path, 0.1 * path + 0.002 * n
         print(

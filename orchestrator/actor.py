@@ -18,10 +18,11 @@ from orchestrator.clock import Clock
 from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources, take_device
+from orchestrator.liveness import show_life
 from orchestrator.metrics import Totals
 from orchestrator.schedule import learning_rate
 from orchestrator.sgd import SGD
-from orchestrator.transport import Link
+from orchestrator.transport import Link, Rendezvous
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ class Actor:
     def share_gpu(self, resources: GangResources) -> GangResources:
         """What another actor needs to use this one's GPU as well."""
         return replace(resources, shared_gpu=os.environ["CUDA_VISIBLE_DEVICES"])
+
+    def show_life(self, rendezvous: Rendezvous) -> None:
+        """Tell the gang, from now on, that this process is not frozen."""
+        show_life(rendezvous, self.part)
 
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""

@@ -48,6 +48,8 @@ class Display(Observer):
     ) -> None:
         """A trial has finished an epoch."""
         trial_id = trial.config["trial_id"]
+        if "remark" in result:
+            self.say(f"{trial_id}: {result['remark']}")
         if "epoch" not in result:
             return
         if not self._n_reported:
@@ -62,7 +64,13 @@ class Display(Observer):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended by itself; the store says how."""
-        self._change(trial, self._store.status(trial.config["trial_id"]) or "failed")
+        status = self._store.status(trial.config["trial_id"])
+        self._change(trial, "failed" if status in (None, "running") else status)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died, and another will go on."""
+        self.say(f"{trial.config['trial_id']}: its process was lost: going on from the last checkpoint")
+        self._change(trial, "waiting")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died."""
@@ -73,6 +81,10 @@ class Display(Observer):
         if self._live is not None:
             self._live.stop()
 
+    def say(self, line: str) -> None:
+        """Show a line for good; on a terminal above the table."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def _change(self, trial: Any, status: str) -> None:
         trial_id = trial.config["trial_id"]
         self._status[trial_id] = status
@@ -82,7 +94,7 @@ class Display(Observer):
         if self._live is not None:
             self._live.update(self._table(), refresh=True)
         elif line is not None:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self.say(line)
 
     def _epochs(self, trial_id: str) -> int:
         return self._jobs[trial_id].config.epochs

@@ -14,7 +14,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources
 from orchestrator.metrics import FiniteWatch, Totals
-from orchestrator.transport import Link, Rendezvous, Transfer, open_store
+from orchestrator.transport import Link, Rendezvous, Transfer
 
 
 class DriverActor(Actor):
@@ -52,21 +52,17 @@ class DriverActor(Actor):
         self.postprocess = self.module["postprocess"]  # type: ignore[index]
         self._buffers: dict[int, list[Tensor]] = {}
 
-    def open(self, timeout: float) -> Rendezvous:
-        """Open the store where the gang's actors find each other."""
-        self._store, self._rendezvous = open_store(self.host, timeout)
-        return self._rendezvous
-
-    def connect(self) -> list[str]:
+    def connect(self, rendezvous: Rendezvous) -> list[str]:
         """Open the links to all subnetworks; returns their backends, subnetwork 1 first."""
+        store = rendezvous.join()
         self._links = [
             Link(
-                self._store,
+                store,
                 name=f"driver to subnetwork {j}",
                 rank=0,
                 host=self.host,
                 device=self.device,
-                timeout=self._rendezvous.timeout,
+                timeout=rendezvous.timeout,
             )
             for j in range(1, len(self.shapes) + 1)
         ]

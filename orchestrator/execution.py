@@ -2,13 +2,14 @@
 
 import logging
 import os
+import tempfile
 from dataclasses import asdict
 from typing import Any
 
 import ray
 import torch
 from ray import tune
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from rich.console import Console
 
 from models.step_time import critical_path
@@ -17,9 +18,11 @@ from orchestrator.config import Options
 from orchestrator.datasets import ImageData
 from orchestrator.devices import take_device
 from orchestrator.display import Display
-from orchestrator.files import remove
+from orchestrator.files import WriteError
+from orchestrator.liveness import show_life
 from orchestrator.plan import DataKey, data_key
 from orchestrator.store import Row, Store
+from orchestrator.supervisor import Supervisor
 from orchestrator.tensorboard import TensorBoard
 from orchestrator.trial import Job, record_failure, record_untrained, run_trial
 
@@ -44,30 +47,38 @@ def run_jobs(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interruption ends the sweep, not this call alone
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # Tune's new output is not silent even with verbose=0
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    scratch = store.path / ".ray"
-    remove(scratch)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what is lost, the display says in a line
+    supervisor = Supervisor(timeout=options.timeout, max_failures=options.max_failures)
+    rendezvous = supervisor.rendezvous
 
     def trainable(config: dict[str, Any]) -> None:
         job = by_id[config["trial_id"]]
+        show_life(rendezvous, config["trial_id"])
         group = ray.util.get_current_placement_group()
         assert group is not None  # Tune runs every trial in one
-        run_trial(
-            job,
-            references[data_key(job.config)],
-            group,
-            store,
-            max_failures=options.max_failures,
-            timeout=options.timeout,
-            progress=lambda row: tune.report(dict(row)),
-        )
+        try:
+            run_trial(
+                job,
+                references[data_key(job.config)],
+                group,
+                store,
+                max_failures=options.max_failures,
+                timeout=options.timeout,
+                progress=lambda row: tune.report(dict(row)),
+                tell=lambda remark: tune.report({"remark": remark}),
+            )
+        except WriteError as error:
+            # Said and done: Tune would only try again, on the same full disk.
+            tune.report({"remark": str(error)})
 
     display = Display(jobs, store, console)
-    callbacks: list[tune.Callback] = [display, TensorBoard(jobs, store)]
+    callbacks: list[tune.Callback] = [display, supervisor, TensorBoard(jobs, store)]
     if options.mlflow is not None:
         from orchestrator.mlflow import MLflow  # long to import, and may not be installed
 
         callbacks.append(MLflow(jobs, store, options.mlflow, console))
+    # Not in the store, whose disk may be full; and all trials' own processes are on this machine.
+    scratch = tempfile.TemporaryDirectory(prefix="parareal-", ignore_cleanup_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
             trainable,
@@ -77,7 +88,7 @@ def run_jobs(
         tune_config=tune.TuneConfig(trial_name_creator=lambda trial: trial.config["trial_id"]),
         run_config=tune.RunConfig(
             name="tune",
-            storage_path=str(scratch),
+            storage_path=scratch.name,
             verbose=0,
             callbacks=callbacks,
             # The trial itself survives the loss of actors; this is for its own process.
@@ -87,13 +98,19 @@ def run_jobs(
     try:
         results = tuner.fit()
         for result in (results[index] for index in range(len(results))):
-            # What run_trial could not handle, such as a full disk.
+            # What run_trial could not handle, such as the loss of its own process again and again.
             if result.error is not None and result.config:
                 reason = str(result.error).strip().splitlines()[-1]
-                record_failure(by_id[result.config["trial_id"]], store, reason)
+                job = by_id[result.config["trial_id"]]
+                if not isinstance(result.error, RayActorError):
+                    display.say(str(result.error))  # nothing that was foreseen: with its traceback
+                try:
+                    record_failure(job, store, reason)
+                except WriteError as error:
+                    display.say(f"{job.config.trial_id}: {reason}; {error}")
     finally:
         display.stop()
-        remove(scratch)
+        scratch.cleanup()
 
 
 def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:

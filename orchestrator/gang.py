@@ -18,6 +18,7 @@ from orchestrator.config import PIPELINES, TrialConfig
 from orchestrator.data_parallel import DataParallelActor
 from orchestrator.devices import GangResources
 from orchestrator.driver import DriverActor
+from orchestrator.liveness import SLOW_START, Watch
 from orchestrator.pipeline import PipelineActor
 from orchestrator.serial import SerialActor
 from orchestrator.subnetwork import SubnetworkActor
@@ -36,8 +37,8 @@ class Gang:
     neighbours are on one host where they can be. Where the driver shares its GPU, the smallest subnetwork
     is its guest. Use as a context manager: the actors end with the block.
 
-    Any kind of actor has ``run_epoch``, ``restore`` and ``state``; of several the first has ``open``,
-    which gives the others a :class:`Rendezvous`, and all have ``connect``.
+    Any kind of actor has ``run_epoch``, ``restore`` and ``state``; of several, all have ``connect``.
+    Every call ends: an actor that dies, or gives no sign of life for too long, ends the gang.
 
     Args:
         config: the trial.
@@ -46,6 +47,9 @@ class Gang:
             host fetches once and its actors read without a copy.
         resources: what each actor reserves.
         group: the placement group.
+
+    Raises:
+        GangError: the group has lost a host, and no other takes its place.
     """
 
     def __init__(
@@ -56,6 +60,9 @@ class Gang:
         resources: GangResources,
         group: PlacementGroup,
     ) -> None:
+        if not group.wait(SLOW_START):
+            raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
+
         def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
             shares = resources.driver_shares and device == 0
             # The other has reserved the GPU: two halves of one might turn out as halves of two.
@@ -102,19 +109,26 @@ class Gang:
             ray.kill(actor)
 
     def connect(self, timeout: float) -> None:
-        """Link the actors; ``timeout`` seconds is how long each waits for a peer from now on.
+        """Link the actors; ``timeout`` seconds is how long each is waited for from now on.
 
         Raises:
-            GangError: an actor is gone.
+            GangError: an actor is gone or silent.
         """
-        first, *others = self.actors
-        if not others:
-            return
-        rendezvous = self._gather([first.open.remote(timeout)])[0]
-        self._gather([first.connect.remote(), *(actor.connect.remote(rendezvous) for actor in others)])
+        self._watch = Watch(timeout=timeout)
+        for part in self.parts:
+            self._watch.expect(part)
+        rendezvous = self._watch.rendezvous
+        # All are there before the first waits for a peer: starting may take longer than the timeout.
+        self._gather([actor.show_life.remote(rendezvous) for actor in self.actors])
+        if len(self.actors) > 1:
+            self._gather([actor.connect.remote(rendezvous) for actor in self.actors])
 
     def restore(self, states: dict[str, bytes]) -> None:
-        """Give every actor its state from a checkpoint, by part; the first's to those without their own."""
+        """Give every actor its state from a checkpoint, by part; the first's to those without their own.
+
+        Raises:
+            GangError: an actor is gone or silent.
+        """
         shared = states[self.parts[0]]
         self._gather(
             [
@@ -140,13 +154,17 @@ class Gang:
         link, the others are given a moment to say what really happened.
         """
         pending = list(calls)
+        results: dict[ray.ObjectRef[Any], Any] = {}
         broken: RayTaskError | None = None
         while pending:
-            done, pending = ray.wait(pending, timeout=None if broken is None else _GRACE)
-            if not done:
+            done, pending = ray.wait(pending, timeout=_GRACE)
+            if not done and broken is not None:
                 break
+            if silent := self._watch.silent():
+                seconds = max(silent.values())
+                raise GangError(f"no sign of life from {', '.join(silent)} for {seconds:.0f} s")
             try:
-                ray.get(done)
+                results |= {call: ray.get(call) for call in done}
             except RayTaskError as error:
                 if not isinstance(error.cause, TransportError):
                     raise
@@ -155,7 +173,7 @@ class Gang:
                 raise GangError(f"an actor died: {_reason(error)}") from error
         if broken is not None:
             raise GangError(f"an actor lost a peer: {broken.cause}") from broken
-        return ray.get(list(calls))
+        return [results[call] for call in calls]
 
 
 def _reason(error: RayError) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from orchestrator.files import write_atomically
+from orchestrator.files import WriteError, write_atomically
 
 PERIOD = 10.0
 """Seconds between two looks at what has changed."""
@@ -155,7 +155,7 @@ def following(mirror: Mirror | None, say: Callable[[str], None], *, period: floa
         while not over.wait(period):
             try:
                 mirror.push()
-            except MirrorError as error:
+            except (MirrorError, WriteError) as error:
                 say(str(error))
 
     thread = threading.Thread(target=follow, name="mirror", daemon=True)

@@ -12,7 +12,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.datasets import ImageData
 from orchestrator.devices import GangResources
 from orchestrator.lockstep import LockstepActor
-from orchestrator.transport import Rendezvous, TransportError, open_store
+from orchestrator.transport import Rendezvous, TransportError
 
 
 class ProcessGroupActor(LockstepActor):
@@ -36,19 +36,12 @@ class ProcessGroupActor(LockstepActor):
         super().__init__(config, data, resources, part=f"{name}-{j}")
         self.rank, self.size = j - 1, config.n_subnetworks
 
-    def open(self, timeout: float) -> Rendezvous:
-        """Open the store where the gang's actors find each other: the first actor's task."""
-        self._store, self._rendezvous = open_store(self.host, timeout)
-        return self._rendezvous
-
-    def connect(self, rendezvous: Rendezvous | None = None) -> None:
-        """Join the group; the first actor already knows the ``rendezvous``.
+    def connect(self, rendezvous: Rendezvous) -> None:
+        """Join the group.
 
         Raises:
             TransportError: a peer does not appear in time.
         """
-        if rendezvous is not None:
-            self._store, self._rendezvous = rendezvous.join(), rendezvous
         host = self.host
 
         def gloo(store: dist.Store, rank: int, size: int, timeout: timedelta) -> dist.ProcessGroupGloo:
@@ -63,10 +56,10 @@ class ProcessGroupActor(LockstepActor):
             dist.init_process_group(
                 # Lazy: traffic to different peers may overlap, as a pipeline's should.
                 "nccl-lazy" if self.device.type == "cuda" else "gloo_by_address",
-                store=self._store,
+                store=rendezvous.join(),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=timedelta(seconds=self._rendezvous.timeout),
+                timeout=timedelta(seconds=rendezvous.timeout),
                 device_id=self.device if self.device.type == "cuda" else None,
             )
             self.build()

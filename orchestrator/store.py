@@ -7,14 +7,16 @@
     <store>/tensorboard/<trial_id>/        see orchestrator.tensorboard
     <store>/sweep.json                     the trials of the last sweep, see orchestrator.status
 
+A name that begins with a dot is no result: a file half-written, a lock, or a damaged file set aside.
+
 ``pandas.read_parquet("<store>/epochs")`` reads all trials at once, at any time: files are replaced
 whole, and all files of a kind have the same columns. Nothing measured is removed.
 """
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +26,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.schema import SCHEMAS
-from orchestrator.files import write_atomically
+from orchestrator.files import remove, write_atomically, writing
 
 LOCK = ".lock"
 """The file that a sweep locks while it runs."""
 
 ANNOUNCED = "sweep.json"
 """The file that says which trials the last sweep was to run: epochs by trial_id."""
+
+_PATIENCE = 120.0  # seconds: far longer than Ray needs to end what a killed command has left
 
 Row = Mapping[str, Any]
 
@@ -73,7 +77,7 @@ class Store:
         """Take the store for this process alone, until the ``with`` block or the process ends.
 
         Raises:
-            StoreError: another sweep holds it.
+            StoreError: another sweep holds it, or it cannot be written.
         """
         try:
             # Not at once: orchestrator.status looks for a moment.
@@ -82,6 +86,35 @@ class Store:
             raise StoreError(
                 f"another sweep is running on {self.path}: wait for it or give --store another folder"
             ) from error
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written ({error.strerror}): make room there") from error
+
+    @contextmanager
+    def claim(self, trial_id: str) -> Iterator[None]:
+        """Have a trial's files for this process alone, without what a killed one left half-written.
+
+        The trials of a sweep that was killed a moment ago are still going for some seconds: this waits
+        until they are gone.
+
+        Raises:
+            StoreError: another process keeps the trial.
+            WriteError: the disk is full or not to be written.
+        """
+        folder = self.checkpoints(trial_id)
+        lock = filelock.FileLock(folder / ".lock", timeout=_PATIENCE)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                held = lock.acquire()
+            except filelock.Timeout as error:
+                raise StoreError(
+                    f"another process has been at {trial_id} for {_PATIENCE:g} s: end it, or give --store "
+                    "another folder"
+                ) from error
+        with held:
+            for half in (*folder.glob(".*.tmp"), *self.path.glob(f"*/.{trial_id}.parquet.*.tmp")):
+                remove(half)
+            yield
 
     def announce(self, epochs: Mapping[str, int]) -> None:
         """Say which trials a sweep is about to run, and for how many epochs each."""
@@ -119,9 +152,35 @@ class Store:
             rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
         except (OSError, pa.ArrowInvalid) as error:
             raise StoreError(
-                f"{path} is damaged ({str(error).splitlines()[0]}): remove it to have it made again"
+                f"{path} is damaged ({str(error).splitlines()[0]}): run the same command again to have it "
+                "made again"
             ) from error
         return rows
+
+    def set_aside_damaged(self) -> list[str]:
+        """Hide every file that cannot be read, and have its trial run again; says which, and why.
+
+        The file is kept beside its place, as ``.NAME.damaged``.
+
+        Raises:
+            WriteError: the disk is full or not to be written.
+        """
+        told = []
+        for kind in SCHEMAS:
+            for path in sorted((self.path / kind).glob("[!.]*.parquet")):
+                trial_id = path.stem
+                try:
+                    self.read(kind, trial_id)
+                except StoreError as error:
+                    aside = path.with_name(f".{path.name}.damaged")
+                    with writing(aside):
+                        path.replace(aside)
+                    reason = str(error).rpartition(":")[0]
+                    told.append(f"{reason}: set aside as {aside.name}")
+                    if kind == "epochs":
+                        for row in self.read("trials", trial_id):
+                            self.write("trials", trial_id, [row | {"status": "failed", "error": reason}])
+        return told
 
     def status(self, trial_id: str) -> str | None:
         """What a trial's row says: running, finished, diverged or failed; None if there is no row."""

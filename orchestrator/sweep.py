@@ -16,7 +16,9 @@ from orchestrator import cluster
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs
 from orchestrator.devices import local_devices
+from orchestrator.files import WriteError, writing
 from orchestrator.forecast import forecast
+from orchestrator.last_words import last_words
 from orchestrator.mirror import Mirror, MirrorError, following
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
 from orchestrator.presets import PRESETS
@@ -90,17 +92,22 @@ def main(arguments: Sequence[str]) -> int:
             check(options.mlflow)
         store = Store(folder)
         lock = store.lock()
+        for line in store.set_aside_damaged():
+            _say(console, line)
         costs.save()
         jobs = pending(plan.jobs, store)
         to_time = untimed(plan.jobs, store) if options.timing_repeats else []
-    except ValueError as error:
+    except (ValueError, WriteError) as error:
         _complain(error)
         return 2
+    except KeyboardInterrupt:
+        _say(console, "interrupted: nothing had begun")
+        return 130
     else:
         try:
             with lock, following(mirror, _complain):
                 return run(plan, jobs, to_time, store, options, console)
-        except MirrorError as error:
+        except (MirrorError, WriteError) as error:
             _complain(error)
             return 1
     finally:
@@ -109,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _complain(error: object) -> None:
     """Say on the error stream what is wrong."""
-    Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(f"error: {error}")
+    _say(Console(stderr=True), f"error: {error}")
 
 
 def run(
@@ -117,26 +124,34 @@ def run(
 ) -> int:
     """Train ``jobs``, time the components of ``to_time``, show the results; returns the exit status."""
     console.print(plan_table(plan, store))
-    if not jobs and not to_time:
-        console.print("every trial is in the store already: nothing to run")
+    how_to_go_on = f"every finished epoch is in {store.path}; the same command goes on from there"
+    try:
+        if jobs or to_time:
+            with last_words(f"the sweep was killed, or its Ray cluster is gone: {how_to_go_on}"):
+                execute(plan, jobs, to_time, store, options, console)
+        else:
+            console.print("every trial is in the store already: nothing to run")
         return conclude(plan, store, console)
+    except KeyboardInterrupt:
+        _say(console, f"interrupted: {how_to_go_on}")
+        return 130
+    except WriteError as error:
+        _complain(error)
+        return 1
+
+
+def execute(
+    plan: Plan, jobs: list[Job], to_time: list[Job], store: Store, options: Options, console: Console
+) -> None:
+    """Train ``jobs`` and time the components of ``to_time`` on Ray."""
     from orchestrator.execution import run_jobs, run_timings  # Tune is long to import
 
     console.print("starting Ray" if options.address is None else f"on {options.address}")
-    try:
-        cluster.connect(options.address)
-        # A polite kill is an interruption too; only now, because Ray sets a handler of its own.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        run_jobs(jobs, plan.data, store, options, console)
-        run_timings(to_time, store, options, console)
-    except KeyboardInterrupt:
-        console.print(
-            f"interrupted: every finished epoch is in {store.path}; the same command goes on from there",
-            soft_wrap=True,
-            highlight=False,
-        )
-        return 130
-    return conclude(plan, store, console)
+    cluster.connect(options.address)
+    # A polite kill is an interruption too; only now, because Ray sets a handler of its own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    run_jobs(jobs, plan.data, store, options, console)
+    run_timings(to_time, store, options, console)
 
 
 def conclude(plan: Plan, store: Store, console: Console) -> int:
@@ -145,14 +160,25 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
     from analysis.report import print_tables, write_report
 
     print_tables(load(store.path), console)
-    for path in write_report(store.path):
-        console.print(f"wrote {os.path.relpath(path)}", highlight=False, soft_wrap=True)
     statuses = {job.config.trial_id: store.status(job.config.trial_id) for job in plan.jobs}
     for trial_id, status in statuses.items():
         if status != "finished":
             error = store.read("trials", trial_id)[0]["error"] if status else "never started"
-            console.print(f"{trial_id}: {status}: {error}", highlight=False, soft_wrap=True, markup=False)
-    return 0 if set(statuses.values()) == {"finished"} else 1
+            _say(console, f"{trial_id}: {status}: {error or 'its end could not be stored'}")
+    report = store.path / "report"
+    with writing(report):
+        for path in write_report(store.path):
+            _say(console, f"wrote {os.path.relpath(path)}")
+    if set(statuses.values()) == {"finished"}:
+        return 0
+    if set(statuses.values()) - {"finished", "diverged"}:
+        _say(console, "the same command tries again what failed, from its last checkpoint on")
+    return 1
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: a path may look like markup."""
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ shows them, while the sweep runs too.
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,10 +51,10 @@ class TensorBoard(Observer):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has its devices, for the first time or again."""
         trial_id = trial.config["trial_id"]
-        if trial_id in self._files:
-            self._files[trial_id].close()
+        self._close(trial_id)
         folder = self._store.path / "tensorboard" / trial_id
-        self._files[trial_id] = _EventFile(folder, self._configs[trial_id])
+        with suppress(OSError):  # a full disk is for the trial itself to tell
+            self._files[trial_id] = _EventFile(folder, self._configs[trial_id])
         self._catch_up(trial_id)
 
     def on_trial_result(
@@ -66,14 +67,21 @@ class TensorBoard(Observer):
         """A trial has ended by itself."""
         trial_id = trial.config["trial_id"]
         self._catch_up(trial_id)  # the epoch in which it diverged is reported by the store alone
-        self._files.pop(trial_id).close()
+        self._close(trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died for the last time."""
         self.on_trial_complete(iteration, trials, trial)
 
     def _catch_up(self, trial_id: str) -> None:
-        self._files[trial_id].extend(self._store.read("epochs", trial_id))
+        if trial_id in self._files:
+            with suppress(OSError):
+                self._files[trial_id].extend(self._store.read("epochs", trial_id))
+
+    def _close(self, trial_id: str) -> None:
+        if trial_id in self._files:
+            with suppress(OSError):
+                self._files.pop(trial_id).close()
 
 
 class _EventFile:

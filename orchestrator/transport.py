@@ -36,7 +36,7 @@ class Transfer(Protocol):
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Where actors find each other: the driver's TCP store.
+    """Where actors find each other: a TCP store of the process that watches them.
 
     Attributes:
         host: address of the machine that holds the store.

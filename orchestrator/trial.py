@@ -1,7 +1,8 @@
 """One trial: a gang through its epochs, from the last checkpoint on, through the death of actors."""
 
+import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from orchestrator import checkpoint
 from orchestrator.actor import EpochReport
 from orchestrator.config import TrialConfig
 from orchestrator.devices import GangResources
+from orchestrator.files import WriteError
 from orchestrator.gang import Gang, GangError
 from orchestrator.provenance import versions
 from orchestrator.store import Row, Store, StoreError
@@ -38,6 +40,9 @@ class Job:
 Progress = Callable[[Row], None]
 """Told of every finished epoch: its row in the store."""
 
+Tell = Callable[[str], None]
+"""Told, in a line for the user, what went wrong while training goes on."""
+
 
 def run_trial(
     job: Job,
@@ -48,6 +53,7 @@ def run_trial(
     max_failures: int,
     timeout: float,
     progress: Progress,
+    tell: Tell,
 ) -> None:
     """Train a trial to its end, or to where it diverges or fails; its row in the store says which.
 
@@ -60,42 +66,62 @@ def run_trial(
         group: placement group with the bundles of ``job.resources``.
         store: where results go.
         max_failures: gangs that may be lost in a row without an epoch finished.
-        timeout: seconds that an actor waits for another.
+        timeout: seconds that an actor is waited for.
         progress: called after every epoch that is safe on disk.
+        tell: called when something went wrong that need not end the trial.
+
+    Raises:
+        StoreError: another process keeps the trial, or its row is damaged.
+        WriteError: the disk is so full that not even the trial's row can be written.
     """
-    record = _Record(job, store)
-    checkpoints = store.checkpoints(job.config.trial_id)
-    failures = 0
-    while failures <= max_failures:
-        try:
-            with Gang(job.config, job.tearing, data, job.resources, group) as gang:
-                gang.connect(timeout)
-                done, states = checkpoint.load_latest(checkpoints)
-                if done:
-                    gang.restore(states)
-                record.go_back_to(done)
-                for epoch in range(done + 1, job.config.epochs + 1):
-                    reports = gang.run_epoch(epoch)
-                    row = record.add(epoch, reports)
-                    if not all(report.completed for report in reports.values()):
-                        record.close("diverged", f"the loss was not finite in epoch {epoch}")
-                        return
-                    checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items() if r.state})
-                    progress(row)
-                    failures = 0
-        except GangError as error:
-            failures += 1
-            reason = f"lost {failures} gangs in a row without an epoch finished; the last: {error}"
-        except RayTaskError as error:
-            record.close("failed", f"{type(error.cause).__name__}: {error.cause}")
-            return
-        except StoreError as error:
-            record.close("failed", str(error))
-            return
-        else:
-            record.close("finished")
-            return
-    record.close("failed", reason)
+    with store.claim(job.config.trial_id):
+        record = _Record(job, store)
+        record.begin()
+        status, reason, failures = "running", "", 0
+        while status == "running":
+            try:
+                with Gang(job.config, job.tearing, data, job.resources, group) as gang:
+                    gang.connect(timeout)
+                    for row in _epochs(gang, job.config, record, store, tell):
+                        failures = 0
+                        progress(row)
+                status = "finished"
+            except GangError as error:
+                failures += 1
+                tell(f"{error}: lost {failures} of {max_failures + 1} gangs in a row")
+                if failures > max_failures:
+                    status = "failed"
+                    reason = f"lost {failures} gangs in a row without an epoch finished; the last: {error}"
+            except _DivergedError as error:
+                status, reason = "diverged", str(error)
+            except RayTaskError as error:
+                status, reason = "failed", f"{type(error.cause).__name__}: {error.cause}"
+            except (StoreError, WriteError) as error:
+                status, reason = "failed", str(error)
+        record.close(status, reason)
+
+
+class _DivergedError(ArithmeticError):
+    """The loss was not finite."""
+
+
+def _epochs(gang: Gang, config: TrialConfig, record: "_Record", store: Store, tell: Tell) -> Iterator[Row]:
+    """Train from the last checkpoint on; yields every epoch's row once it and the checkpoint are on disk."""
+    checkpoints = store.checkpoints(config.trial_id)
+    done, states = checkpoint.load_latest(checkpoints, tell=tell)
+    if done > record.measured():
+        tell(f"the rows of the epochs up to {done} are missing: training begins again")
+        done = 0
+    if done:
+        gang.restore(states)
+    record.go_back_to(done)
+    for epoch in range(done + 1, config.epochs + 1):
+        reports = gang.run_epoch(epoch)
+        row = record.add(epoch, reports)
+        if not all(report.completed for report in reports.values()):
+            raise _DivergedError(f"the loss was not finite in epoch {epoch}")
+        checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items() if r.state})
+        yield row
 
 
 def record_untrained(job: Job, store: Store) -> None:
@@ -104,7 +130,11 @@ def record_untrained(job: Job, store: Store) -> None:
 
 
 def record_failure(job: Job, store: Store, reason: str) -> None:
-    """Store why a trial ended that could not say so itself."""
+    """Store why a trial ended that could not say so itself.
+
+    Raises:
+        WriteError: the disk is full or not to be written.
+    """
     _Record(job, store).close("failed", reason)
 
 
@@ -132,7 +162,15 @@ class _Record:
         }
         self._epochs: list[Row] = []
         self._timings: list[Row] = []
+
+    def begin(self) -> None:
+        """Say that the trial is running."""
         self._store.write("trials", self._id, [self._trial])
+
+    def measured(self) -> int:
+        """The last epoch up to which every row is there."""
+        epochs = {row["epoch"] for row in self._store.read("epochs", self._id)}
+        return next(n for n in itertools.count() if n + 1 not in epochs)
 
     def go_back_to(self, epoch: int) -> None:
         """Keep the rows up to the epoch of a checkpoint; later ones are run again, to the same result."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import ray
@@ -13,6 +14,7 @@ from orchestrator.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
 from orchestrator.gang import Gang
 from orchestrator.plan import describe, tear_as_asked
+from tests.integration.command import TINY, Command
 
 GangFactory = Callable[[TrialConfig], Gang]
 
@@ -65,3 +67,16 @@ def trial() -> Callable[..., TrialConfig]:
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that an undisturbed sweep has filled."""
+    store = tmp_path_factory.mktemp("finished")
+    command = Command(*TINY, "--store", str(store))
+    status, output = command.finish()
+    assert status == 0, output
+    assert command.await_end_of_descendants(20) == []
+    assert "Table 1" in output
+    assert "2/2 trials done" in output
+    return store

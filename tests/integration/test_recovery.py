@@ -1,6 +1,7 @@
 """A trial that loses actors ends with the numbers of an undisturbed one."""
 
 import contextlib
+import re
 import threading
 import time
 
@@ -10,20 +11,20 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from orchestrator import liveness
 from orchestrator.datasets import load_dataset
-from orchestrator.devices import GangResources
+from orchestrator.devices import GangResources, n_actors
 from orchestrator.files import remove
+from orchestrator.gang import Gang, GangError
 from orchestrator.plan import describe, tear_as_asked
 from orchestrator.store import Store
 from orchestrator.trial import Job, run_trial
-
-MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
-"""Columns of the epochs frame that differ from run to run."""
+from tests.integration.command import MEASURED
 
 
-def run(config, store, *, progress=lambda row: None, max_failures=2, timeout=60.0):
+def run(config, store, *, progress=lambda row: None, tell=print, max_failures=2, timeout=60.0):
     images = load_dataset(config.dataset, train_subset=config.train_subset)
-    resources = GangResources(config.n_subnetworks + 1, "cpu", cpus=0.1, gpus=0)
+    resources = GangResources(n_actors(config.n_subnetworks, config.strategy), "cpu", cpus=0.1, gpus=0)
     group = placement_group(resources.bundles)
     try:
         job = Job(config, tear_as_asked(config, describe(config, images)), resources)
@@ -35,6 +36,7 @@ def run(config, store, *, progress=lambda row: None, max_failures=2, timeout=60.
             max_failures=max_failures,
             timeout=timeout,
             progress=progress,
+            tell=tell,
         )
     finally:
         remove_placement_group(group)
@@ -46,19 +48,20 @@ def own_processes():
     return psutil.Process().children(recursive=True)
 
 
-def kill_in_the_middle_of_an_epoch(name, killed):
-    """Kill an actor's process as soon as it is seen running an epoch."""
-    deadline = time.monotonic() + 60
+def strike(title, how, struck):
+    """Do that to a process as soon as it is seen under that title."""
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         for process in own_processes():
             try:
-                running = process.cmdline()[:1] == [f"ray::{name}.run_epoch"]
+                found = process.cmdline()[:1] == [f"ray::{title}"]
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
-            if running:
-                process.kill()
-                killed.append(process)
+            if found:
+                how(process)
+                struck.append(process)
                 return
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_a_killed_actor_changes_no_number(local_ray, config, undisturbed, tmp_pa
 
     def kill_in_the_next_epoch(row):
         if row["epoch"] == 1 and not killed:
-            threading.Thread(target=kill_in_the_middle_of_an_epoch, args=(actor, killed)).start()
+            threading.Thread(target=strike, args=(f"{actor}.run_epoch", psutil.Process.kill, killed)).start()
 
     epochs, record = run(config, Store(tmp_path), progress=kill_in_the_next_epoch)
     assert killed
@@ -89,6 +92,69 @@ def test_a_killed_actor_changes_no_number(local_ray, config, undisturbed, tmp_pa
     pd.testing.assert_frame_equal(
         epochs.drop(columns=MEASURED), undisturbed.drop(columns=MEASURED), check_exact=True
     )
+
+
+def test_a_frozen_actor_changes_no_number_and_does_not_outlive_its_gang(
+    local_ray, config, undisturbed, tmp_path
+):
+    frozen, told = [], []
+    freezer = threading.Thread(
+        target=strike, args=("SubnetworkActor.run_epoch", psutil.Process.suspend, frozen)
+    )
+    freezer.start()
+    epochs, record = run(config, Store(tmp_path), tell=told.append, timeout=6.0)
+    freezer.join()
+    assert record["status"] == "finished"
+    assert re.search("no sign of life from subnetwork-[12] for|lost a peer", told[0])
+    pd.testing.assert_frame_equal(
+        epochs.drop(columns=MEASURED), undisturbed.drop(columns=MEASURED), check_exact=True
+    )
+    assert psutil.wait_procs(frozen, timeout=10)[1] == []
+
+
+def test_an_actor_frozen_before_it_is_there_is_not_waited_for_for_ever(local_ray, config, monkeypatch):
+    monkeypatch.setattr(liveness, "SLOW_START", 3.0)
+    images = load_dataset(config.dataset, train_subset=config.train_subset)
+    resources = GangResources(3, "cpu", cpus=0.1, gpus=0)
+    group = placement_group(resources.bundles)
+    frozen = []
+    title = "SubnetworkActor.__init__"
+    freezer = threading.Thread(target=strike, args=(title, psutil.Process.suspend, frozen))
+    freezer.start()
+    try:
+        tearing = tear_as_asked(config, describe(config, images))
+        with Gang(config, tearing, ray.put(images), resources, group) as gang:
+            freezer.join()
+            with pytest.raises(GangError, match=r"no sign of life from .*subnetwork-[12].* for [3-5] s"):
+                gang.connect(timeout=1.0)
+    finally:
+        remove_placement_group(group)
+    assert psutil.wait_procs(frozen, timeout=10)[1] == []
+
+
+def test_damage_is_told_and_mended_by_running_epochs_again(local_ray, trial, tmp_path):
+    config, store = trial(n_subnetworks=1, train_subset=64), Store(tmp_path)
+    expected, _ = run(config, store)
+    last = store.checkpoints(config.trial_id) / "epoch-0002"
+
+    def again():
+        told, done = [], []
+        epochs, record = run(config, store, tell=told.append, progress=lambda row: done.append(row["epoch"]))
+        assert record["status"] == "finished"
+        pd.testing.assert_frame_equal(
+            epochs.drop(columns=MEASURED), expected.drop(columns=MEASURED), check_exact=True
+        )
+        return told, done
+
+    (last / "network.pt").write_bytes((last / "network.pt").read_bytes()[:1000])
+    told, done = again()
+    assert f"{last} is damaged (network.pt): using the one before" in told[0]
+    assert (len(told), done) == (1, [2])
+
+    remove(tmp_path / "epochs" / f"{config.trial_id}.parquet")
+    told, done = again()
+    assert told == ["the rows of the epochs up to 2 are missing: training begins again"]
+    assert done == [1, 2]
 
 
 def test_a_trial_goes_on_from_its_last_checkpoint(local_ray, config, undisturbed, tmp_path):

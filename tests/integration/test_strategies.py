@@ -25,7 +25,9 @@ def run(config, store, progress=lambda row: None):
     group = placement_group(resources.bundles)
     try:
         job = Job(config, tear_as_asked(config, describe(config, images)), resources)
-        run_trial(job, ray.put(images), group, store, max_failures=1, timeout=60.0, progress=progress)
+        run_trial(
+            job, ray.put(images), group, store, max_failures=1, timeout=60.0, progress=progress, tell=print
+        )
     finally:
         remove_placement_group(group)
     frames = (pd.DataFrame(store.read(kind, config.trial_id)) for kind in ("epochs", "trials", "timings"))

@@ -1,83 +1,13 @@
 """The command as a user runs it: a whole sweep, run again, killed and run again."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-import uuid
-from functools import partial
-from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 
 from analysis import load
-
-MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
-TINY = ["--n-subnetworks", "1", "2", "--seed", "0", "--depth", "20", "--width", "4", "--epochs", "3"]
-TINY += ["--train-subset", "640", "--timing-repeats", "2"]
-
-
-class Command:
-    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
-
-    def __init__(self, *options: str) -> None:
-        self.mark = uuid.uuid4().hex
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.sweep", *options],
-            env=os.environ | {"PARAREAL_TEST": self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # As from a terminal: a test run in the background of a script has interruptions ignored,
-            # and hands that on.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )
-
-    def lines(self):
-        """Its output as it comes."""
-        assert self.process.stdout is not None
-        return iter(self.process.stdout)
-
-    def finish(self):
-        """Wait for its end; returns exit status and output."""
-        output = "".join(self.lines())
-        return self.process.wait(), output
-
-    def descendants(self):
-        """Processes it has started, directly or not, that are still there."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("PARAREAL_TEST") == self.mark:
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
-                continue
-        return found
-
-    def await_end_of_descendants(self, seconds):
-        _, alive = psutil.wait_procs(self.descendants(), timeout=seconds)
-        return alive
-
-
-def epochs(store):
-    frame = pd.read_parquet(Path(store, "epochs")).sort_values(["trial_id", "epoch"], ignore_index=True)
-    return frame.drop(columns=MEASURED)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A store that an undisturbed sweep has filled."""
-    store = tmp_path_factory.mktemp("finished")
-    command = Command(*TINY, "--store", str(store))
-    status, output = command.finish()
-    assert status == 0, output
-    assert command.await_end_of_descendants(20) == []
-    assert "Table 1" in output
-    assert "2/2 trials done" in output
-    return store
+from tests.integration.command import TINY, Command, epochs
 
 
 def test_a_sweep_leaves_results_report_and_tables(finished):

@@ -74,6 +74,17 @@ def test_a_trial_whose_process_died_has_failed(tmp_path):
     assert f"{CONFIGS[3].trial_id}: failed, 2/4 trials done" in shown.text()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_went_wrong_and_was_mended_is_said(tmp_path, terminal):
+    shown = Shown(tmp_path, terminal=terminal)
+    shown.display.on_trial_result(0, TRIALS, TRIALS[0], {"remark": "an actor died: [Errno 7]"})
+    shown.display.on_trial_recover(0, TRIALS, TRIALS[1])
+    shown.display.stop()
+    assert f"{CONFIGS[0].trial_id}: an actor died: [Errno 7]" in shown.text()
+    assert f"{CONFIGS[1].trial_id}: its process was lost: going on from the last checkpoint" in shown.text()
+    assert "0/4 trials done" in shown.text()
+
+
 def test_a_result_without_an_epoch_is_no_news(tmp_path):
     shown = Shown(tmp_path)
     shown.display.on_trial_result(0, TRIALS, TRIALS[0], {"done": True})

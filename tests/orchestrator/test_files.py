@@ -1,6 +1,8 @@
+import errno
+
 import pytest
 
-from orchestrator.files import remove, write_atomically
+from orchestrator.files import WriteError, remove, write_atomically
 
 
 def write_file(text):
@@ -44,9 +46,11 @@ def test_a_writer_that_fails_changes_nothing(tmp_path, old, kind):
 
     def fail(temporary):
         (write_file("half") if kind == "file" else write_folder(a="half"))(temporary)
-        raise OSError("the disk is full")
+        raise OSError(errno.ENOSPC, "anything")
 
-    with pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(
+        WriteError, match=rf"^{path} cannot be written \(No space left on device\): make room"
+    ):
         write_atomically(path, fail)
     assert list(tmp_path.iterdir()) == ([] if old is None else [path])
     if old is not None:
@@ -55,7 +59,7 @@ def test_a_writer_that_fails_changes_nothing(tmp_path, old, kind):
 
 def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
     (tmp_path / "target").write_text("old")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(WriteError, match="No such file"):
         write_atomically(tmp_path / "target", lambda path: None)
     assert contents(tmp_path) == {"target": "old"}
 

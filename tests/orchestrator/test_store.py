@@ -151,11 +151,32 @@ def test_a_damaged_file_is_named_with_the_remedy(store):
     path = store.path / "trials" / "a.parquet"
     for content in damaged(path.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(StoreError, match=rf"^{path} is damaged .*: remove it") as error:
+        with pytest.raises(StoreError, match=rf"^{path} is damaged .*: run the same command again") as error:
             store.status("a")
         assert "\n" not in str(error.value)
     path.unlink()
     assert store.status("a") is None
+
+
+@pytest.mark.parametrize("kind", SCHEMAS)
+def test_a_damaged_file_is_set_aside_and_its_trial_is_run_again(store, kind):
+    for trial_id in "ab":
+        for each in SCHEMAS:
+            store.write(each, trial_id, [trial_row(trial_id) if each == "trials" else {"trial_id": trial_id}])
+    assert store.set_aside_damaged() == []
+    path = store.path / kind / "a.parquet"
+    content = path.read_bytes()[:-7]
+    path.write_bytes(content)
+
+    (told,) = store.set_aside_damaged()
+    assert told.startswith(f"{path} is damaged (")
+    assert told.endswith(": set aside as .a.parquet.damaged")
+    assert (path.parent / ".a.parquet.damaged").read_bytes() == content
+    assert store.read(kind, "a") == []
+    assert store.status("a") == {"trials": None, "epochs": "failed", "timings": "finished"}[kind]
+    assert store.status("b") == "finished"
+    assert list(pd.read_parquet(path.parent)["trial_id"]) == ["b"]  # plain readers pass it over
+    assert store.set_aside_damaged() == []
 
 
 # folders
@@ -266,3 +287,37 @@ def test_types_are_those_of_arrow_in_every_file(store):
         store.write(kind, "a", [{"trial_id": "a"}])
         read = pa.parquet.read_schema(store.path / kind / "a.parquet")
         assert read.equals(schema, check_metadata=False)
+
+
+def test_a_trial_that_another_process_has_is_waited_for_and_cleared_of_its_rests(store, monkeypatch):
+    code = HOLDER.replace("lock()", "claim('a'); lock.__enter__()")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(store.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with monkeypatch.context() as patch:
+            patch.setattr("orchestrator.store._PATIENCE", 0.1)
+            with (
+                pytest.raises(StoreError, match=r"another process has been at a for 0.1 s"),
+                store.claim("a"),
+            ):
+                pass
+        with store.claim("b"):  # others are free
+            pass
+        (store.path / "epochs" / ".a.parquet.123.tmp").write_text("half")
+        (store.path / "epochs" / ".b.parquet.123.tmp").write_text("another's")
+        (store.checkpoints("a") / ".epoch-0001.123.tmp").mkdir()
+        threading.Timer(0.5, holder.kill).start()
+        with store.claim("a"):
+            left = [path.name for path in store.path.glob("**/.*.tmp")]
+            assert left == [".b.parquet.123.tmp"]
+    finally:
+        holder.kill()
+        holder.communicate()
+    with store.claim("a"):  # and again once it is over
+        pass

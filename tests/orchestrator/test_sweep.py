@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -154,6 +155,12 @@ def test_a_store_that_cannot_be_used_is_a_refusal(tmp_path, capsys):
     store = Store("held")
     with store.lock():
         assert "another sweep is running on" in refused(capsys, [*SMALL, "--store", "held"])
+
+
+def test_a_cluster_that_does_not_answer_is_a_refusal_within_seconds(capsys):
+    start = time.monotonic()
+    assert "no Ray cluster answers at 127.0.0.1:9: start one" in refused(capsys, ["--address", "127.0.0.1:9"])
+    assert time.monotonic() - start < 10
 
 
 def test_refused_by_the_command_itself_without_a_traceback(tmp_path):

@@ -1,0 +1,58 @@
+"""The processes of trials, one a trial: which are frozen, how often one may die."""
+
+from typing import Any
+
+import ray
+
+from orchestrator.liveness import Watch
+from orchestrator.observer import Observer
+from orchestrator.transport import Rendezvous
+
+
+class Supervisor(Observer):
+    """A Tune callback that ends trial processes which are frozen, so that Tune starts them again.
+
+    Args:
+        timeout: seconds without a sign of life until a process counts as frozen.
+        max_failures: how often in a row, without an epoch finished, a trial's process may be lost.
+    """
+
+    def __init__(self, *, timeout: float, max_failures: int) -> None:
+        self._watch = Watch(timeout=timeout)
+        self._max_failures = max_failures
+
+    @property
+    def rendezvous(self) -> Rendezvous:
+        """Where the trials' processes show that they live."""
+        return self._watch.rendezvous
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process is there."""
+        self._watch.expect(trial.config["trial_id"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has something to say; an epoch finished wipes out the failures before it."""
+        if "epoch" in result:
+            trial.max_failures = trial.num_failures + self._max_failures
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended by itself."""
+        self._watch.dismiss(trial.config["trial_id"])
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died and waits to be started again."""
+        self._watch.dismiss(trial.config["trial_id"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died once too often."""
+        self._watch.dismiss(trial.config["trial_id"])
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Look at all of them, some times a second."""
+        if silent := self._watch.silent():
+            for trial in trials:
+                if trial.config["trial_id"] in silent:
+                    ray.kill(trial.temporary_state.ray_actor)
+                    self._watch.dismiss(trial.config["trial_id"])

@@ -1,0 +1,75 @@
+"""The command as a user runs it, and what its store holds in the end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
+"""Columns of the epochs frame that differ from run to run."""
+TINY = ["--n-subnetworks", "1", "2", "--seed", "0", "--depth", "20", "--width", "4", "--epochs", "3"]
+TINY += ["--train-subset", "640", "--timing-repeats", "2"]
+
+
+class Command:
+    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
+
+    def __init__(self, *options: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.sweep", *options],
+            env=os.environ | {"PARAREAL_TEST": self.mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # As from a terminal: a test run in the background of a script has interruptions ignored,
+            # and hands that on.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
+
+    def lines(self):
+        """Its output as it comes."""
+        assert self.process.stdout is not None
+        return iter(self.process.stdout)
+
+    def finish(self):
+        """Wait for its end; returns exit status and output."""
+        output = "".join(self.lines())
+        return self.process.wait(), output
+
+    def processes(self, title):
+        """Those of its Ray whose title begins so, such as SerialActor or SerialActor.run_epoch."""
+        found = []
+        for process in self.descendants():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                if (process.cmdline() or [""])[0].startswith(f"ray::{title}"):
+                    found.append(process)
+        return found
+
+    def descendants(self):
+        """Processes it has started, directly or not, that are still there."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("PARAREAL_TEST") == self.mark:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def await_end_of_descendants(self, seconds):
+        _, alive = psutil.wait_procs(self.descendants(), timeout=seconds)
+        return alive
+
+
+def epochs(store):
+    """All rows of the epochs frame but for what depends on the machine."""
+    frame = pd.read_parquet(Path(store, "epochs")).sort_values(["trial_id", "epoch"], ignore_index=True)
+    return frame.drop(columns=MEASURED)

@@ -7,11 +7,12 @@ count 1, 2, 3, … every second      ──▶      TCP store; who stands still 
 import atexit
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
 
-from orchestrator.transport import Rendezvous, open_store
+from orchestrator.transport import Rendezvous, TransportError, open_store
 
 SLOW_START = 300
 """Seconds that a process may take to start, import torch, fetch its images and build its network."""
@@ -20,17 +21,23 @@ _INTERVAL = 1.0  # between two signs of life
 
 
 def show_life(rendezvous: Rendezvous, name: str) -> None:
-    """From now on give signs of life as ``name``, as long as this process runs."""
+    """Give a sign of life as ``name``, and from now on one every second as long as this process runs.
+
+    Raises:
+        TransportError: nobody watches there.
+    """
+    store = rendezvous.join()
+    store.add(_key(name), 1)
     over = threading.Event()
 
     def keep_counting() -> None:
-        while not over.wait(_INTERVAL / 10):
+        nonlocal store
+        while not over.wait(min(_INTERVAL, rendezvous.timeout / 4)):
             try:
-                store = rendezvous.join()
-                while not over.wait(min(_INTERVAL, rendezvous.timeout / 4)):
-                    store.add(_key(name), 1)
+                store.add(_key(name), 1)
             except RuntimeError:  # the watching process is frozen itself, or gone and this one soon after
-                over.wait(_INTERVAL)
+                with suppress(TransportError):
+                    store = rendezvous.join()
 
     def end() -> None:
         over.set()

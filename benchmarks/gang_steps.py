@@ -1,6 +1,6 @@
 """Runs training steps of a gang of real actors outside a sweep, for benchmarks that compare gangs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from statistics import median, quantiles
 
 import ray
@@ -16,7 +16,7 @@ TIMEOUT = 600.0
 """Seconds that an actor waits for another."""
 
 
-def run_epochs(job: Job, images: ImageData, *, epochs: int) -> Iterator[dict[str, EpochReport]]:
+def run_epochs(job: Job, images: ImageData, *, epochs: int) -> Generator[dict[str, EpochReport], None, None]:
     """Train some epochs in a gang that ends afterwards; reports by part, epoch by epoch."""
     cluster.connect(None)
     group = placement_group(job.resources.bundles)

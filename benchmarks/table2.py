@@ -9,7 +9,9 @@ also after it has been copied to another machine.
 """
 
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
 
@@ -19,7 +21,8 @@ import torch
 from analysis import load
 from models import plan_tearing, resnet
 from models.compute import Compute, Precision
-from models.timing import time_components
+from models.tearing import Tearing
+from models.timing import ComponentTime, time_components
 
 
 def main() -> None:
@@ -52,9 +55,10 @@ def main() -> None:
                 "batch_size": asked.batch_size,
                 "device": device,
             }
-            for time in time_components(
-                tearing, batch_size=asked.batch_size, compute=compute, repeats=asked.repeats, warmup=1
-            ):
+            # A process of its own each time: what one has used, its allocator would keep from the next.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                times = process.submit(measure, tearing, asked.batch_size, compute, asked.repeats).result()
+            for time in times:
                 rows.append(shared | asdict(time) | {"repeat": turn * asked.repeats + time.repeat})
             trial = {
                 **{"trial_id": trial_id, "status": "finished", "error": "", "epochs": 0, "seed": 0},
@@ -69,6 +73,12 @@ def main() -> None:
                 (asked.store / kind).mkdir(parents=True, exist_ok=True)
                 pd.DataFrame(content).to_parquet(asked.store / kind / f"{trial_id}.parquet", index=False)
         print(load(asked.store).table2().to_string(), flush=True)
+
+
+def measure(tearing: Tearing, batch_size: int, compute: Compute, repeats: int) -> list[ComponentTime]:
+    """Time all components on one core or GPU."""
+    torch.set_num_threads(1)
+    return list(time_components(tearing, batch_size=batch_size, compute=compute, repeats=repeats, warmup=1))
 
 
 if __name__ == "__main__":

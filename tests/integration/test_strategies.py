@@ -109,7 +109,7 @@ def test_a_frozen_stage_ends_the_gang(local_ray, trial):
             gang.connect(timeout=5)
             frozen = one_process("PipelineActor")
             frozen.suspend()
-            with pytest.raises(GangError, match="(lost a peer:|no sign of life from) stage-"):
+            with pytest.raises(GangError, match=r"(lost a peer:|no sign of life from) stage-"):
                 gang.run_epoch(1)
         frozen.kill()
     finally:

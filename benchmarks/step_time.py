@@ -58,9 +58,8 @@ def main() -> None:
     # More cores than there are: idle gangs wait beside the one whose turn it is.
     ray.init(address="local", num_cpus=64, log_to_driver=False, logging_level=logging.ERROR)
     preprocess = "stem" if asked.coarse == "shortcut" else "strided"  # what it is accurate with
-    one_core = GangResources(
-        1, "cpu", cpus=0.99, gpus=0.0
-    )  # less than one: pinned cores are the torn network's
+    # Less than a core reserved: no core is locked by a gang that is not torn, while another has its turn.
+    one_core = GangResources(1, "cpu", cpus=0.99, gpus=0.0)
 
     def config(n: int, partition: str, strategy: Strategy = "parareal") -> TrialConfig:
         sweep = Sweep(

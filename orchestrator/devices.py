@@ -57,8 +57,7 @@ class GangResources:
         cpus: processor cores of each device; a fraction where actors share cores.
         gpus: GPUs of each device, 1 or 0.
         hosts: how many of the devices are on each host, fullest first; empty: all on one.
-        driver_shares: whether the driver and the smallest subnetwork share a device; a core is then the
-            subnetwork's to stay on, and the driver goes to whichever is free.
+        driver_shares: whether the driver and the smallest subnetwork share a device.
         shared_gpu: to the second actor on a GPU, the GPU that the first was given.
     """
 
@@ -154,14 +153,6 @@ def gang_resources(
         """How many devices with so many cores each host holds, largest first."""
         return sorted((_room(host, cpus, use_gpus) for host in hosts), reverse=True)
 
-    # The driver mostly waits: better a core for every subnetwork than one for none.
-    if (
-        not use_gpus
-        and strategy == "parareal"
-        and cpus_per_actor is None
-        and sum(rooms(1.0)) == n_subnetworks
-    ):
-        n = n_subnetworks
     # Devices that do not find one core each share the cores of their host.
     shares = {int(1000 * host.cpus / k) / 1000 for host in hosts for k in range(1, n + 1)}
     choices = [1.0, *sorted((share for share in shares if 0 < share < 1), reverse=True)]

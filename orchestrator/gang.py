@@ -5,7 +5,6 @@ actor with the whole network ("serial").
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import ray
@@ -65,16 +64,13 @@ class Gang:
             raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
 
         def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
-            cpus = resources.cpus / 2 if resources.driver_shares and device == 0 else resources.cpus
-            reserved = resources
-            if actor is DriverActor:  # pinned to no core of which it has but a half
-                reserved = replace(resources, cpus=cpus)
-            elif guest_of is not None:  # the GPU is the driver's: two halves might turn out as halves of two
-                reserved = guest_of.share_gpu.remote(resources)
+            shares = resources.driver_shares and device == 0
+            # The other has reserved the GPU: two halves of one might turn out as halves of two.
+            reserved = resources if guest_of is None else guest_of.share_gpu.remote(resources)
             return (
                 ray.remote(actor)
                 .options(
-                    num_cpus=cpus,
+                    num_cpus=resources.cpus / 2 if shares else resources.cpus,
                     num_gpus=resources.gpus if guest_of is None else 0,
                     scheduling_strategy=PlacementGroupSchedulingStrategy(
                         group, placement_group_bundle_index=resources.bundle(device)
@@ -100,15 +96,7 @@ class Gang:
             devices = {guest: 0} | {j: k for k, j in enumerate((j for j in js if j != guest), start=1)}
             self.actors = [
                 driver,
-                *(
-                    start(
-                        SubnetworkActor,
-                        devices[j],
-                        j,
-                        guest_of=driver if resources.gpus and j == guest else None,
-                    )
-                    for j in js
-                ),
+                *(start(SubnetworkActor, devices[j], j, guest_of=driver if j == guest else None) for j in js),
             ]
 
     def __enter__(self) -> "Gang":

@@ -39,19 +39,13 @@ def test_a_core_for_each_subnetwork_and_the_driver():
     assert resources(7) == GangResources(8, "cpu", 1.0, 0.0)
 
 
-@pytest.mark.parametrize(("n", "cpus"), [(7, 2), (18, 2), (4, 3), (100, 64)])
+@pytest.mark.parametrize(("n", "cpus"), [(7, 2), (18, 2), (3, 3), (100, 64)])
 def test_actors_that_do_not_fit_a_core_each_share_all_cores(n, cpus):
     gang = resources(n, cpus=cpus)
     assert gang.cpus < 1
     assert gang.cpus * gang.n_actors <= cpus
     assert gang.cpus * gang.n_actors > 0.95 * cpus
     assert gang.threads == 1
-
-
-def test_a_driver_without_a_core_left_shares_one_with_a_subnetwork():
-    gang = resources(3, cpus=3)
-    assert (gang.n_devices, gang.cpus, gang.driver_shares) == (3, 1.0, True)
-    assert resources(3, cpus=3, strategy="gpipe").driver_shares is False
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [(0, "cpu"), (1, "cpu"), (6, "cpu"), (7, "cuda"), (8, "cuda")])

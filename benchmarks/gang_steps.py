@@ -7,9 +7,9 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator import cluster
-from orchestrator.actor import EpochReport
-from orchestrator.datasets import ImageData
-from orchestrator.gang import Gang
+from orchestrator.actors.actor import EpochReport
+from orchestrator.actors.gang import Gang
+from orchestrator.data.datasets import ImageData
 from orchestrator.trial import Job
 
 TIMEOUT = 600.0

@@ -23,8 +23,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from benchmarks.gang_steps import TIMEOUT, in_ms
 from benchmarks.waiting import BATCH_SIZE, job_of, path_of
 from orchestrator import cluster
-from orchestrator.datasets import load_dataset
-from orchestrator.gang import Gang
+from orchestrator.actors.gang import Gang
+from orchestrator.data.datasets import load_dataset
 from tests.integration.command import Command
 
 TRIAL = ["--network", "mlp", "--depth", "4", "--width", "16", "--n-subnetworks", "1"]

@@ -4,13 +4,12 @@
 
 All gangs live at the same time and take turns, a few steps each: the untorn network on one core and on
 all, what else those cores can do with it (data parallel, pipelines), and the torn ones by every
-partition. The critical path follows from component times that are measured right after, on one core;
-where there are fewer cores than actors, from playing the step through on that many. A machine's speed
-drifts, so ratios are formed within a round. Memory is what training has added to each process.
+partition. The critical path follows from component times, once as the actors took them in these very
+steps, and once as measured right after, alone on one core; the step is played through on the cores there
+are. A machine's speed drifts, so ratios are formed within a round. Memory is what training has added to each process.
 """
 
 import argparse
-import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from math import prod
@@ -22,13 +21,13 @@ import torch
 
 from benchmarks.gang_steps import in_ms, run_epochs
 from models.cost_profile import measure_profile
-from models.step_time import StepCosts, critical_path
+from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import interface_factories, plan_tearing
 from models.timing import step_costs, time_components
 from orchestrator import cluster
-from orchestrator.actor import EpochReport
+from orchestrator.actors.actor import EpochReport
 from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
-from orchestrator.datasets import load_dataset
+from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, gang_resources, local_devices
 from orchestrator.forecast import step_seconds
 from orchestrator.plan import describe, tear_as_asked
@@ -56,7 +55,7 @@ def main() -> None:
     images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}")
     available = local_devices()
     # More cores than there are: idle gangs wait beside the one whose turn it is.
-    ray.init(address="local", num_cpus=64, log_to_driver=False, logging_level=logging.ERROR)
+    cluster.connect(None, cpus=64)
     preprocess = "stem" if asked.coarse == "shortcut" else "strided"  # what it is accurate with
     # Less than a core reserved: no core is locked by a gang that is not torn, while another has its turn.
     one_core = GangResources(1, "cpu", cpus=0.99, gpus=0.0)
@@ -123,6 +122,7 @@ def main() -> None:
 
     seconds: dict[str, list[list[float]]] = defaultdict(list)
     costs: dict[str, list[list[StepCosts]]] = defaultdict(list)
+    busy: dict[str, list[StepCosts]] = defaultdict(list)
     last: dict[str, dict[str, EpochReport]] = {}
     gangs = {name: run_epochs(job, images, epochs=asked.rounds + 1) for name, job in jobs.items()}
     for gang in gangs.values():
@@ -133,6 +133,7 @@ def main() -> None:
             lead = next(iter(last[name].values()))
             seconds[name].append(lead.step_seconds[1:])
             if job.config.strategy == "parareal":
+                busy[name].append(costs_in(last[name]))
                 costs[name].append(ray.get(measure_components.remote(job)))
             print(f"{name}: {in_ms(lead.step_seconds[1:])} ms", flush=True)
     for gang in gangs.values():
@@ -155,16 +156,37 @@ def main() -> None:
         if job.config.strategy == "parareal":
             path = [median(map(critical_path, each)) for each in costs[name]]
             here = [median(step_seconds(c, n_cores=cores) for c in each) for each in costs[name]]
+            # Actors that share a core interrupt each other: there their own times tell nothing.
+            own = [critical_path(each) for each in busy[name]] if n <= cores else None
             least = sum(prod(job.tearing.shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
             row |= {
                 "path (ms)": f"{1e3 * median(path):.1f}",
                 f"path on {cores} cores (ms)": f"{1e3 * median(here):.1f}",
                 "step / that (IQR)": spread(a / b for a, b in zip(steps[name], here, strict=True)),
+                "path in these steps (ms)": f"{1e3 * median(own):.1f}" if own else "",
+                "step / that": spread(a / b for a, b in zip(steps[name], own, strict=True)) if own else "",
                 "memory × N / serial": f"{memory * n / serial_memory:.2f}",
                 "sent / least": f"{sent / least:.4f}",
             }
         rows.append(row)
     print(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True))
+
+
+def costs_in(reports: dict[str, EpochReport]) -> StepCosts:
+    """What the components have cost in the steps of an epoch, by their actors' clocks; C^j is in g^j's part."""
+    driver = reports["driver"].activities
+    subnetworks = [report.activities for part, report in reports.items() if part != "driver"]
+    n = len(subnetworks)
+    coarse = Cost(driver.get("coarse_network.forward", 0.0), driver.get("coarse_network.backward", 0.0))
+    return StepCosts(
+        preprocess=(Cost(0.0, 0.0),) * n,
+        subnetworks=tuple(
+            Cost(each["subnetwork.forward"], each["subnetwork.backward"]) for each in subnetworks
+        ),
+        coarse_network=(Cost(coarse.forward / (n - 1), coarse.backward / (n - 1)),) * (n - 1),
+        postprocess=Cost(driver["postprocess.forward"], driver["postprocess.backward"]),
+        optimizers=(*(each["subnetwork.optimizer"] for each in subnetworks), driver["driver.optimizer"]),
+    )
 
 
 def spread(ratios: Iterable[float]) -> str:

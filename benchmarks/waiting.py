@@ -22,7 +22,7 @@ from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import plan_tearing
 from orchestrator import cluster
 from orchestrator.config import Sweep
-from orchestrator.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import ImageData, load_dataset
 from orchestrator.devices import gang_resources, local_devices
 from orchestrator.trial import Job
 

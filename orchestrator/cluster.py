@@ -19,25 +19,39 @@ from ray.exceptions import AuthenticationError
 
 from orchestrator.devices import HEAD_RESOURCE, Available, local_devices
 
+WORKER_ENVIRONMENT = {
+    # Every actor needs torch: a worker that has it already starts in a tenth of the time.
+    "RAY_preload_python_modules": "torch",
+    # Ray's own advice on GPUs, for actors that reserve none.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # jemalloc, which Ray brings along, instead of glibc's allocator, where activations leave gaps that
+    # are not found again; what is freed is kept for the next step (benchmarks/allocator.py).
+    "RAY_LD_PRELOAD_ON_WORKERS": "1",
+    "MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1",
+}
+"""What Ray's processes are started with on this machine; ``cluster.yaml`` has the same for others."""
 
-def connect(address: str | None) -> None:
+
+def connect(address: str | None, *, cpus: int | None = None) -> None:
     """Join the cluster at ``address``, or start one here if it is None; nothing if already there.
+
+    Args:
+        address: of the cluster.
+        cpus: how many cores one that is started here pretends to have; as many as there are if None.
 
     Raises:
         ValueError: nobody answers at the address, or it wants another token.
     """
     if ray.is_initialized():
         return
-    # Every actor needs torch: a worker that has it already starts in a tenth of the time.
-    os.environ.setdefault("RAY_preload_python_modules", "torch")
-    # Ray's own advice on GPUs, for actors that reserve none.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if address is None:
         # What the plan was checked against, not what Ray would count.
         here = local_devices()
         ray.init(
             address="local",
-            num_cpus=int(here.cpus),
+            num_cpus=int(here.cpus) if cpus is None else cpus,
             num_gpus=int(here.gpus),
             include_dashboard=False,
             log_to_driver=False,

@@ -17,7 +17,8 @@ from models.tearing import interface_factories
 from orchestrator import cluster
 from orchestrator.config import TrialConfig
 from orchestrator.devices import GangResources, take_device
-from orchestrator.files import write_atomically
+from orchestrator.reason import reason
+from orchestrator.storage.files import write_atomically
 
 
 class Costs:
@@ -99,10 +100,9 @@ class Costs:
         try:
             return ray.get(measure.remote())
         except RayError as error:
-            reason = str(error).strip().splitlines()[-1]
             raise ValueError(
                 f"what {network.name} costs with batches of {config.batch_size} on {resources.device} could "
-                f"not be measured ({reason}): lower --batch-size"
+                f"not be measured ({reason(error)}): lower --batch-size"
             ) from error
 
 

@@ -1,29 +1,25 @@
-"""Runs the jobs of a plan: Ray Tune over the trials, then the timing of their components."""
+"""Runs the jobs of a plan: Ray Tune over the trials."""
 
 import logging
 import os
 import tempfile
-from dataclasses import asdict
 from typing import Any
 
 import ray
-import torch
 from ray import tune
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError
 from rich.console import Console
 
-from models.step_time import critical_path
-from models.timing import ComponentTime, step_costs, time_components
+from orchestrator.actors.liveness import show_life
 from orchestrator.config import Options
-from orchestrator.datasets import ImageData
-from orchestrator.devices import take_device
-from orchestrator.display import Display
-from orchestrator.files import WriteError
-from orchestrator.liveness import show_life
+from orchestrator.data.datasets import ImageData
+from orchestrator.observers.display import Display
+from orchestrator.observers.tensorboard import TensorBoard
 from orchestrator.plan import DataKey, data_key
-from orchestrator.store import Row, Store
+from orchestrator.reason import reason
+from orchestrator.storage.files import WriteError
+from orchestrator.storage.store import Store
 from orchestrator.supervisor import Supervisor
-from orchestrator.tensorboard import TensorBoard
 from orchestrator.trial import Job, record_failure, record_untrained, run_trial
 
 
@@ -74,7 +70,7 @@ def run_jobs(
     display = Display(jobs, store, console)
     callbacks: list[tune.Callback] = [display, supervisor, TensorBoard(jobs, store)]
     if options.mlflow is not None:
-        from orchestrator.mlflow import MLflow  # long to import, and may not be installed
+        from orchestrator.observers.mlflow import MLflow  # long to import, and may not be installed
 
         callbacks.append(MLflow(jobs, store, options.mlflow, console))
     # Not in the store, whose disk may be full; and all trials' own processes are on this machine.
@@ -100,58 +96,14 @@ def run_jobs(
         for result in (results[index] for index in range(len(results))):
             # What run_trial could not handle, such as the loss of its own process again and again.
             if result.error is not None and result.config:
-                reason = str(result.error).strip().splitlines()[-1]
+                why = reason(result.error)
                 job = by_id[result.config["trial_id"]]
                 if not isinstance(result.error, RayActorError):
                     display.say(str(result.error))  # nothing that was foreseen: with its traceback
                 try:
-                    record_failure(job, store, reason)
+                    record_failure(job, store, why)
                 except WriteError as error:
-                    display.say(f"{job.config.trial_id}: {reason}; {error}")
+                    display.say(f"{job.config.trial_id}: {why}; {error}")
     finally:
         display.stop()
         scratch.cleanup()
-
-
-def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:
-    """Measure the gradient time of each job's components, one job after the other, on one device."""
-    for job in jobs:
-        console.print(f"timing the components of {job.config.trial_id}", highlight=False)
-        resources = job.resources
-
-        # A process of its own each time: what one has used, its allocator would keep from the next.
-        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_calls=1, max_retries=0)
-        def measure(job: Job = job) -> list[Row]:
-            device, _locks = take_device(job.resources)
-            times = time_components(
-                job.tearing,
-                batch_size=job.config.batch_size,
-                compute=job.config.compute(device),
-                repeats=options.timing_repeats,
-            )
-            return _timing_rows(job, device, list(times))
-
-        trial_id = job.config.trial_id
-        try:
-            rows = ray.get(measure.remote())
-        except RayError as error:  # such as too little memory: no reason to lose the rest
-            reason = str(error).strip().splitlines()[-1]
-            console.print(f"{trial_id}: not timed: {reason}", highlight=False, markup=False)
-            continue
-        store.write("timings", trial_id, store.read("timings", trial_id) + rows)
-
-
-def _timing_rows(job: Job, device: torch.device, times: list[ComponentTime]) -> list[Row]:
-    """Rows of the timings frame: the components' times, and the critical path that follows from them."""
-    shared = {
-        "trial_id": job.config.trial_id,
-        "mode": "virtual",
-        "batch_size": job.config.batch_size,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
-    paths = [critical_path(costs) for costs in step_costs(times)]
-    step = {"component": "step", "subnetwork": 0, "direction": "critical_path"}
-    return [
-        *(shared | asdict(measured) for measured in times),
-        *(shared | step | {"repeat": repeat, "seconds": seconds} for repeat, seconds in enumerate(paths)),
-    ]

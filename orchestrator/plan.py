@@ -17,9 +17,9 @@ from models.registry import build_network
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig
 from orchestrator.costs import Costs
-from orchestrator.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import ImageData, load_dataset
 from orchestrator.devices import Available, GangResources, gang_resources, n_devices, settle_devices
-from orchestrator.store import Store
+from orchestrator.storage.store import Store
 from orchestrator.trial import Job
 
 DataKey = tuple[str, int | None, int | None]

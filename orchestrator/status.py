@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.schema import SCHEMAS
-from orchestrator.store import ANNOUNCED, LOCK, StoreError
+from orchestrator.storage.store import ANNOUNCED, LOCK, StoreError
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from typing import Any
 
 import ray
 
-from orchestrator.liveness import Watch
-from orchestrator.observer import Observer
-from orchestrator.transport import Rendezvous
+from orchestrator.actors.liveness import Watch
+from orchestrator.actors.transport import Rendezvous
+from orchestrator.observers.observer import Observer
 
 
 class Supervisor(Observer):

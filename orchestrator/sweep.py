@@ -13,16 +13,17 @@ import tyro
 from rich.console import Console
 
 from orchestrator import cluster
+from orchestrator.component_times import run_timings
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs
 from orchestrator.devices import local_devices
-from orchestrator.files import WriteError, writing
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
-from orchestrator.mirror import Mirror, MirrorError, following
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
 from orchestrator.presets import PRESETS
-from orchestrator.store import Store
+from orchestrator.storage.files import WriteError, writing
+from orchestrator.storage.mirror import Mirror, MirrorError, following
+from orchestrator.storage.store import Store
 from orchestrator.trial import Job
 
 
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
             console.print(*forecast(plan, costs, options))
             return 0
         if options.mlflow is not None:
-            from orchestrator.mlflow import check  # long to import, and optional
+            from orchestrator.observers.mlflow import check  # long to import, and optional
 
             check(options.mlflow)
         store = Store(folder)
@@ -144,7 +145,7 @@ def execute(
     plan: Plan, jobs: list[Job], to_time: list[Job], store: Store, options: Options, console: Console
 ) -> None:
     """Train ``jobs`` and time the components of ``to_time`` on Ray."""
-    from orchestrator.execution import run_jobs, run_timings  # Tune is long to import
+    from orchestrator.execution import run_jobs  # Tune is long to import
 
     console.print("starting Ray" if options.address is None else f"on {options.address}")
     cluster.connect(options.address)

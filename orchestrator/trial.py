@@ -12,14 +12,14 @@ from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup
 
 from models.tearing import Tearing
-from orchestrator import checkpoint
-from orchestrator.actor import EpochReport
+from orchestrator.actors.actor import EpochReport
+from orchestrator.actors.gang import Gang, GangError
 from orchestrator.config import TrialConfig
 from orchestrator.devices import GangResources
-from orchestrator.files import WriteError
-from orchestrator.gang import Gang, GangError
-from orchestrator.provenance import versions
-from orchestrator.store import Row, Store, StoreError
+from orchestrator.storage import checkpoint
+from orchestrator.storage.files import WriteError
+from orchestrator.storage.provenance import versions
+from orchestrator.storage.store import Row, Store, StoreError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from analysis import report
 from orchestrator import status, sweep
 from orchestrator.config import Options, Sweep
-from orchestrator.store import Store
+from orchestrator.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))

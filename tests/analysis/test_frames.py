@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import orchestrator.store
+import orchestrator.storage.store
 from analysis import StoreError, StoreWarning, load
 from analysis.frames import FIGURES, TABLES
 from analysis.schema import SCHEMAS
@@ -105,4 +105,4 @@ def test_results_show_how_far_they_are_and_what_to_ask_for(store):
 
 
 def test_schema_is_that_of_the_files_a_sweep_writes():
-    assert orchestrator.store.SCHEMAS is SCHEMAS
+    assert orchestrator.storage.store.SCHEMAS is SCHEMAS

@@ -9,10 +9,10 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator import cluster
+from orchestrator.actors.gang import Gang
 from orchestrator.config import Sweep, TrialConfig
-from orchestrator.datasets import load_dataset
+from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
-from orchestrator.gang import Gang
 from orchestrator.plan import describe, tear_as_asked
 from tests.integration.command import TINY, Command
 

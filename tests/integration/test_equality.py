@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from models import PararealNetwork
 from models.partition import uniform
-from orchestrator.batches import Batches
+from orchestrator.actors.schedule import learning_rate
 from orchestrator.config import PIPELINES, TORN
-from orchestrator.datasets import load_dataset
+from orchestrator.data.batches import Batches
+from orchestrator.data.datasets import load_dataset
 from orchestrator.plan import describe, tear_as_asked
-from orchestrator.schedule import learning_rate
 
 
 def one_process(config):

@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from orchestrator.store import Store
+from orchestrator.storage.store import Store
 from tests.integration.command import TINY, Command, epochs
 
 TRIAL = "ImplicitFunc"

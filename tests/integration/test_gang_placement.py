@@ -10,9 +10,9 @@ from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator import cluster
-from orchestrator.datasets import load_dataset
+from orchestrator.actors.gang import Gang
+from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import Available, GangResources, gang_resources
-from orchestrator.gang import Gang
 from orchestrator.plan import describe, tear_as_asked
 
 

@@ -11,13 +11,13 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from orchestrator import liveness
-from orchestrator.datasets import load_dataset
+from orchestrator.actors import liveness
+from orchestrator.actors.gang import Gang, GangError
+from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
-from orchestrator.files import remove
-from orchestrator.gang import Gang, GangError
 from orchestrator.plan import describe, tear_as_asked
-from orchestrator.store import Store
+from orchestrator.storage.files import remove
+from orchestrator.storage.store import Store
 from orchestrator.trial import Job, run_trial
 from tests.integration.command import MEASURED
 

@@ -11,7 +11,7 @@ from orchestrator.costs import Costs
 from orchestrator.devices import Available
 from orchestrator.plan import data_key, make_plan, pending, plan_table, sizes_text, untimed
 from orchestrator.presets import PRESETS
-from orchestrator.store import Store
+from orchestrator.storage.store import Store
 
 SMALL = Sweep(
     n_subnetworks=(1, 3), depth=(29,), width=(2,), dataset=("synthetic:1x8x8x4x64",), batch_size=(16,)

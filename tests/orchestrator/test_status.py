@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import status
 from orchestrator.status import look, main
-from orchestrator.store import LOCK, Store
+from orchestrator.storage.store import LOCK, Store
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from orchestrator.config import Options, Sweep
 from orchestrator.devices import local_devices
 from orchestrator.plan import make_plan
 from orchestrator.presets import PRESETS
-from orchestrator.store import Store
+from orchestrator.storage.store import Store
 from orchestrator.sweep import main, parse
 
 SMALL = ["--dataset", "synthetic:1x8x8x4x64", "--depth", "29", "--width", "2", "--n-subnetworks", "1", "3"]

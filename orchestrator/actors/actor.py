@@ -1,0 +1,185 @@
+"""What the driver and the subnetworks have in common: device, batches, optimizer, state."""
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import ray
+import torch
+from torch import Tensor, nn
+
+from models.initialisation import derive_seed
+from orchestrator.actors.clock import Clock
+from orchestrator.actors.liveness import show_life
+from orchestrator.actors.metrics import Totals
+from orchestrator.actors.schedule import learning_rate
+from orchestrator.actors.sgd import SGD
+from orchestrator.actors.transport import Link, Rendezvous
+from orchestrator.config import TrialConfig
+from orchestrator.data.batches import Batches
+from orchestrator.data.datasets import ImageData
+from orchestrator.devices import GangResources, take_device
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one actor has to say after an epoch.
+
+    Attributes:
+        completed: False where the driver stopped the epoch because the loss was not finite.
+        seconds: training time of the epoch.
+        step_seconds: duration of each training step.
+        activities: mean seconds a training step, by "component.activity" such as "subnetwork.wait".
+        bytes_sent: what the actor sent to others in a training step, on average.
+        peak_memory_bytes: most memory that training has taken: allocated on the GPU in this epoch, or
+            how much the process has grown since before its network was built.
+        state: the actor's checkpoint, see :meth:`Actor.state`.
+        metrics: losses and errors, from the actor that computes the loss; empty from a subnetwork.
+    """
+
+    completed: bool
+    seconds: float
+    step_seconds: list[float]
+    activities: dict[str, float]
+    bytes_sent: float
+    peak_memory_bytes: int
+    state: bytes
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Actor:
+    """Base of the actors of a gang.
+
+    Args:
+        config: the trial.
+        data: the trial's images; every actor derives the same batches from them.
+        resources: what the actor has reserved.
+        part: the actor's name within the gang, such as ``"subnetwork-2"``.
+    """
+
+    module: nn.Module
+    optimizer: SGD
+    clock: Clock
+
+    def __init__(self, config: TrialConfig, data: ImageData, resources: GangResources, *, part: str) -> None:
+        self.config = config
+        self.part = part
+        self.device, self._core_locks = take_device(resources)
+        self.host = ray.util.get_node_ip_address()
+        self.compute = config.compute(self.device)
+        self.batches = Batches(
+            data,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            device=self.device,
+            dtype=self.compute.weight_dtype,
+            augment=config.augment,
+        )
+        self._memory_before = process_memory("VmRSS")
+
+    def share_gpu(self, resources: GangResources) -> GangResources:
+        """What another actor needs to use this one's GPU as well."""
+        return replace(resources, shared_gpu=os.environ["CUDA_VISIBLE_DEVICES"])
+
+    def show_life(self, rendezvous: Rendezvous) -> None:
+        """Tell the gang, from now on, that this process is not frozen."""
+        show_life(rendezvous, self.part)
+
+    def own(self, module: nn.Module) -> None:
+        """Take ``module`` to the device, to be trained by this actor's optimizer."""
+        self.module = self.compute.place(module)
+        self.optimizer = SGD(
+            self.module, momentum=self.config.momentum, weight_decay=self.config.weight_decay
+        )
+
+    def restore(self, state: bytes) -> None:
+        """Load what :meth:`state` returned."""
+        loaded = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
+        self.module.load_state_dict(loaded["module"])
+        self.optimizer.load_state_dict(loaded["optimizer"])
+
+    def state(self) -> bytes:
+        """Weights, buffers and optimizer state as torch saves them; loads with weights_only=True.
+
+        No random generator is in it: everything random is derived from (seed, epoch, step).
+        """
+        buffer = io.BytesIO()
+        torch.save({"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer)
+        return buffer.getvalue()
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Gradient of every parameter at the last training step, on the CPU, by parameter name."""
+        return {
+            name: parameter.grad.cpu()
+            for name, parameter in self.module.named_parameters()
+            if parameter.grad is not None
+        }
+
+    def start_epoch(self, epoch: int) -> float:
+        """Start the clock, and make random draws the epoch's own; returns the learning rate."""
+        self.clock = Clock(self.device)
+        self._step_seconds: list[float] = []
+        self._bytes_sent = 0
+        torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        return learning_rate(self.config, epoch)
+
+    def links(self) -> list[Link]:
+        """The actor's connections to others."""
+        return []
+
+    def bytes_sent(self) -> int:
+        """How much the actor has sent to others so far."""
+        return sum(link.bytes_sent for link in self.links())
+
+    @contextmanager
+    def training_step(self) -> Iterator[None]:
+        """Measure the block as one training step: how long it takes and how much it sends."""
+        sent = self.bytes_sent()
+        start = time.perf_counter()
+        yield
+        self._step_seconds.append(time.perf_counter() - start)
+        self._bytes_sent += self.bytes_sent() - sent
+
+    def _peak_memory_bytes(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        return process_memory("VmHWM") - self._memory_before
+
+    def report(
+        self,
+        completed: bool,
+        seconds: float,
+        rate: float | None = None,
+        training: Totals | None = None,
+        validation: Totals | None = None,
+    ) -> EpochReport:
+        """The epoch's report; with metrics from the actor that computes the loss."""
+        n = len(self._step_seconds) or self.batches.n_train_steps
+        metrics: dict[str, float] = {}
+        if rate is not None and training is not None:
+            metrics = {"learning_rate": rate, "samples_per_second": n * self.config.batch_size / seconds}
+            metrics |= {"train_loss": training.loss, "train_error": training.error}
+        if validation is not None:
+            metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
+        return EpochReport(
+            completed,
+            seconds,
+            self._step_seconds or [seconds / n],
+            {name: total / n for name, total in self.clock.seconds().items()},
+            self._bytes_sent / n,
+            self._peak_memory_bytes(),
+            self.state(),
+            metrics,
+        )
+
+
+def process_memory(entry: str) -> int:
+    """Bytes that the kernel gives for this process: resident now (VmRSS) or at most so far (VmHWM)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[entry].split()[0]) * 1024

@@ -1,0 +1,90 @@
+"""DataParallelActor: the whole untorn network, trained on a share of every batch."""
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from models.parareal import PararealNetwork
+from models.tearing import Tearing
+from orchestrator.actors.metrics import Totals
+from orchestrator.actors.process_group import ProcessGroupActor
+from orchestrator.config import TrialConfig
+from orchestrator.data.datasets import ImageData
+from orchestrator.devices import GangResources
+
+
+class DataParallelActor(ProcessGroupActor):
+    """Worker j of N: torch's DistributedDataParallel on the j-th part of the batch of all strategies.
+
+    Parts differ by one image at most, and each counts by its size: gradients are those of the mean over
+    the whole batch, so that a network without BatchNorm is trained as in one process. BatchNorm sees a
+    worker's own part alone, and the running statistics are those of the first worker.
+
+    Args:
+        config: the trial.
+        tearing: the untorn network (N = 1).
+        j: which worker, 1-based.
+        data: the trial's images.
+        resources: what the actor has reserved.
+    """
+
+    def __init__(
+        self, config: TrialConfig, tearing: Tearing, j: int, data: ImageData, resources: GangResources
+    ) -> None:
+        import torch._dynamo  # noqa: F401 - what DistributedDataParallel imports is not the network's memory
+
+        super().__init__(config, j, data, resources, name="worker")
+        self.computes_loss = self.rank == 0
+        self.own(PararealNetwork(tearing))
+
+    def build(self) -> None:
+        """Wrap the network: its gradients are averaged over the workers from now on."""
+        # Buffers do not take part in training: those of the first worker are passed on when it is over.
+        self.parallel = DistributedDataParallel(self.module, forward_sync_buffers=False)
+        n_bytes = sum(p.numel() * p.element_size() for p in self.module.parameters() if p.requires_grad)
+        # What no all-reduce can go below, and Gloo's and NCCL's rings attain: computed, not counted.
+        self._sent_per_step = 2 * (self.size - 1) * n_bytes // self.size
+        self._sent = 0
+
+    def bytes_sent(self) -> int:
+        """The gradients' share in all reductions so far."""
+        return self._sent
+
+    def state(self) -> bytes:
+        """The first worker's state, which is everyone's; nothing from the others."""
+        return super().state() if self.rank == 0 else b""
+
+    def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
+        """One optimizer step; returns the loss summed over the workers."""
+        images, labels = (part.tensor_split(self.size)[self.rank] for part in self.batches.train(epoch, step))
+        whole = Totals(self.device)
+        with self.clock("worker.forward"), self.compute.autocast():
+            logits = self.parallel(images)
+            loss = F.cross_entropy(logits, labels)
+            whole.add(loss, logits, labels)
+        self.optimizer.zero_grad()
+        with self.clock("worker.backward"):  # gradients travel as they come
+            (loss * (len(labels) * self.size / self.config.batch_size)).backward()
+        with self.clock("worker.wait"):
+            dist.all_reduce(whole.sums)
+        total.sums += whole.sums
+        with self.clock("worker.optimizer"):
+            self.optimizer.step(rate)
+        self._sent += self._sent_per_step
+        return whole.sums[0]
+
+    @torch.no_grad()
+    def validate(self) -> Totals:
+        """Loss and error over the validation set; every N-th batch is this worker's."""
+        for buffer in self.module.buffers():
+            dist.broadcast(buffer, src=0)
+        total = Totals(self.device)
+        for step in range(self.rank, self.batches.n_validation_steps, self.size):
+            images, labels = self.batches.validation(step)
+            with self.compute.autocast():
+                logits = self.module(images)
+            total.add(F.cross_entropy(logits, labels), logits, labels)
+        dist.all_reduce(total.sums)
+        return total

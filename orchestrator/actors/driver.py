@@ -1,0 +1,188 @@
+"""DriverActor: coarse network, postprocess, loss, schedule; decides every optimizer step."""
+
+import time
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.autograd import seed_gradient
+from models.tearing import Tearing
+from orchestrator.actors.actor import Actor, EpochReport
+from orchestrator.actors.clock import Clock
+from orchestrator.actors.metrics import FiniteWatch, Totals
+from orchestrator.actors.transport import Link, Rendezvous, Transfer
+from orchestrator.config import TrialConfig
+from orchestrator.data.datasets import ImageData
+from orchestrator.devices import GangResources
+
+
+class DriverActor(Actor):
+    """Runs F^1 … F^{N−1} and h on the residuals as they arrive, and answers each with its gradient.
+
+        r_1 ──▶ r̃_1 ─ F^1 ─▶ + ─▶ r̃_2 ─ F^2 ─▶ + ─▶ ỹ ─ h ─▶ loss
+        r_2 ──────────────────┘                 │
+        y_3 ────────────────────────────────────┘        (N = 3)
+
+    Every r̃_j is a leaf of its own, so that ∂L/∂r_j = ∂L/∂r̃_j is there, and is sent, as soon as the
+    backward pass has reached it: last subnetwork first.
+
+    Args:
+        config: the trial.
+        tearing: the torn network.
+        data: the trial's images.
+        resources: what the actor has reserved.
+    """
+
+    def __init__(
+        self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
+    ) -> None:
+        super().__init__(config, data, resources, part="driver")
+        n = tearing.n_subnetworks
+        self.shapes = [tearing.shape(j + 1) for j in range(1, n + 1)]  # of r_1 … r_{N−1}, y_N
+        self.own(
+            nn.ModuleDict(
+                {
+                    "coarse_network": nn.ModuleList(tearing.build_coarse(j) for j in range(1, n)),
+                    "postprocess": tearing.build_postprocess(),
+                }
+            )
+        )
+        self.coarse_network = self.module["coarse_network"]  # type: ignore[index]
+        self.postprocess = self.module["postprocess"]  # type: ignore[index]
+        self._buffers: dict[int, list[Tensor]] = {}
+
+    def connect(self, rendezvous: Rendezvous) -> list[str]:
+        """Open the links to all subnetworks; returns their backends, subnetwork 1 first."""
+        store = rendezvous.join()
+        self._links = [
+            Link(
+                store,
+                name=f"driver to subnetwork {j}",
+                rank=0,
+                host=self.host,
+                device=self.device,
+                timeout=rendezvous.timeout,
+            )
+            for j in range(1, len(self.shapes) + 1)
+        ]
+        return [link.backend for link in self._links]
+
+    def links(self) -> list[Link]:
+        """To subnetworks 1 … N."""
+        return self._links
+
+    def run_epoch(self, epoch: int) -> EpochReport:
+        """Train one epoch (1-based) and validate, in step with the subnetworks.
+
+        Raises:
+            TransportError: a subnetwork is gone or silent.
+        """
+        rate = self.start_epoch(epoch)
+        self.module.train()
+        total, watch = Totals(self.device), FiniteWatch(self.device)
+        start = time.perf_counter()
+        arriving = self._post_receives(self.config.batch_size)
+        for step in range(self.batches.n_train_steps):
+            if not watch.finite():  # at the step before: nobody waits for this step's loss
+                break
+            with self.training_step():
+                transfers = self._say(rate, True)
+                labels = self.batches.train_labels(epoch, step)
+                leaves, corrections = self._forward(arriving, with_grad=True)
+                with self.clock("postprocess.forward"), self.compute.autocast():
+                    logits = self.postprocess(_branch(leaves[-1]))
+                    loss = F.cross_entropy(logits, labels)
+                    total.add(loss, logits, labels)
+                    watch.look(loss)
+                transfers += self._backward(loss, leaves, corrections)
+                # Before the rest of this step, so that whoever is ahead finds an open door.
+                more = step + 1 < self.batches.n_train_steps
+                arriving = self._post_receives(self.config.batch_size) if more else []
+                with self.clock("driver.optimizer"):
+                    self.optimizer.step(rate)
+                with self.clock("driver.wait"):
+                    for transfer in transfers:
+                        transfer.wait()
+        completed = watch.finite()
+        words = self._say(rate, completed)
+        if not completed:  # the residuals of the step that is called off are on their way
+            for _, transfer in arriving:
+                transfer.wait()
+        seconds = time.perf_counter() - start
+        validation = self._validate() if completed else None
+        for word in words:
+            word.wait()
+        return self.report(completed, seconds, rate, total, validation)
+
+    def _say(self, rate: float, proceed: bool) -> list[Transfer]:
+        """Send the word to all subnetworks: the learning rate, and whether to take the step."""
+        return [link.send_word(rate, proceed) for link in self._links]
+
+    def _post_receives(self, batch: int) -> list[tuple[Tensor, Transfer]]:
+        """Start receiving r_1 … r_{N−1}, y_N of one batch, into the same memory every time."""
+        if batch not in self._buffers:
+            self._buffers[batch] = [self.compute.empty(batch, *shape) for shape in self.shapes]
+        return [
+            (out, link.receive(self.compute.in_memory_order(out)))
+            for out, link in zip(self._buffers[batch], self._links, strict=True)
+        ]
+
+    def _forward(
+        self, arriving: list[tuple[Tensor, Transfer]], *, with_grad: bool
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The coarse network's recursion; returns [r̃_1, …, r̃_{N−1}, ỹ] as leaves and all F^j(r̃_j)."""
+        leaves: list[Tensor] = []
+        corrections: list[Tensor] = []
+        for j, (residual, transfer) in enumerate(arriving, start=1):
+            with self.clock("driver.wait"):
+                transfer.wait()
+            if corrections:
+                residual.add_(corrections[-1].detach())
+            leaves.append(residual.detach().requires_grad_(with_grad))
+            if j < len(arriving):
+                with self.clock("coarse_network.forward"), self.compute.autocast():
+                    corrections.append(self.coarse_network[j - 1](_branch(leaves[-1])))
+        return leaves, corrections
+
+    def _backward(self, loss: Tensor, leaves: list[Tensor], corrections: list[Tensor]) -> list[Transfer]:
+        """Back through h, F^{N−1} … F^1; every subnetwork's gradient is sent the moment it exists."""
+        self.optimizer.zero_grad()
+        with self.clock("postprocess.backward"):
+            loss.backward()
+        transfers = [self._send_gradient(len(leaves), leaves)]
+        for j in range(len(corrections), 0, -1):
+            with self.clock("coarse_network.backward"):
+                seed_gradient(corrections[j - 1], _gradient(leaves[j])).backward()
+            transfers.append(self._send_gradient(j, leaves))
+        return transfers
+
+    def _send_gradient(self, j: int, leaves: list[Tensor]) -> Transfer:
+        """Start sending ∂L/∂r_j = ∂L/∂r̃_j to subnetwork j."""
+        return self._links[j - 1].send(self.compute.in_memory_order(_gradient(leaves[j - 1])))
+
+    @torch.no_grad()
+    def _validate(self) -> Totals:
+        """Loss and error over the validation set, through the same parallel path."""
+        self.module.eval()
+        clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
+        total = Totals(self.device)
+        for step in range(self.batches.n_validation_steps):
+            _, labels = self.batches.validation(step)
+            leaves, _ = self._forward(self._post_receives(len(labels)), with_grad=False)
+            with self.compute.autocast():
+                logits = self.postprocess(leaves[-1])
+            total.add(F.cross_entropy(logits, labels), logits, labels)
+        self.clock = clock
+        return total
+
+
+def _branch(leaf: Tensor) -> Tensor:
+    """A copy for a component to read: autograd refuses those that overwrite a leaf in place."""
+    return leaf.clone() if leaf.requires_grad else leaf
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    """The gradient that the backward pass has left at ``leaf``."""
+    assert leaf.grad is not None
+    return leaf.grad

@@ -1,0 +1,180 @@
+"""The gang of one trial: the actors that live and die together.
+
+A driver and N subnetworks ("parareal"), N workers ("data_parallel"), N stages ("gpipe", "1f1b"), or one
+actor with the whole network ("serial").
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from models.tearing import Tearing
+from orchestrator.actors.actor import Actor, EpochReport
+from orchestrator.actors.data_parallel import DataParallelActor
+from orchestrator.actors.driver import DriverActor
+from orchestrator.actors.liveness import SLOW_START, Watch
+from orchestrator.actors.pipeline import PipelineActor
+from orchestrator.actors.serial import SerialActor
+from orchestrator.actors.subnetwork import SubnetworkActor
+from orchestrator.actors.transport import TransportError
+from orchestrator.config import PIPELINES, TrialConfig
+from orchestrator.devices import GangResources
+from orchestrator.reason import reason
+
+
+class GangError(RuntimeError):
+    """An actor died or fell silent: the gang is of no use any more, a new one can go on."""
+
+
+class Gang:
+    """Starts the actors of a trial in a placement group and speaks to all of them at once.
+
+    Bundle 0 of the group is the coordinator's own, the others hold the actors' devices in order (see
+    :attr:`GangResources.bundles`): the driver's first, then those of subnetworks 1 to N, so that
+    neighbours are on one host where they can be. Where the driver shares its GPU, the smallest subnetwork
+    is its guest. Use as a context manager: the actors end with the block.
+
+    Any kind of actor has ``run_epoch``, ``restore`` and ``state``; of several, all have ``connect``.
+    Every call ends: an actor that dies, or gives no sign of life for too long, ends the gang.
+
+    Args:
+        config: the trial.
+        tearing: the torn network.
+        data: the trial's :class:`~orchestrator.data.datasets.ImageData` in Ray's object store, which each
+            host fetches once and its actors read without a copy.
+        resources: what each actor reserves.
+        group: the placement group.
+
+    Raises:
+        GangError: the group has lost a host, and no other takes its place.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        tearing: Tearing,
+        data: ray.ObjectRef[Any],
+        resources: GangResources,
+        group: PlacementGroup,
+    ) -> None:
+        if not group.wait(SLOW_START):
+            raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
+
+        def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
+            shares = resources.driver_shares and device == 0
+            # The other has reserved the GPU: two halves of one might turn out as halves of two.
+            reserved = resources if guest_of is None else guest_of.share_gpu.remote(resources)
+            return (
+                ray.remote(actor)
+                .options(
+                    num_cpus=resources.cpus / 2 if shares else resources.cpus,
+                    num_gpus=resources.gpus if guest_of is None else 0,
+                    scheduling_strategy=PlacementGroupSchedulingStrategy(
+                        group, placement_group_bundle_index=resources.bundle(device)
+                    ),
+                )
+                .remote(config, tearing, *args, data, reserved)
+            )
+
+        js = range(1, config.n_subnetworks + 1)
+        if config.strategy == "serial":
+            self.parts = ["network"]
+            self.actors = [start(SerialActor, 0)]
+        elif config.strategy == "data_parallel":
+            self.parts = [f"worker-{j}" for j in js]
+            self.actors = [start(DataParallelActor, j - 1, j) for j in js]
+        elif config.strategy in PIPELINES:
+            self.parts = [f"stage-{j}" for j in js]
+            self.actors = [start(PipelineActor, j - 1, j) for j in js]
+        else:
+            self.parts = ["driver", *(f"subnetwork-{j}" for j in js)]
+            driver = start(DriverActor, 0)
+            guest = 1 + tearing.sizes.index(min(tearing.sizes)) if resources.driver_shares else None
+            devices = {guest: 0} | {j: k for k, j in enumerate((j for j in js if j != guest), start=1)}
+            self.actors = [
+                driver,
+                *(start(SubnetworkActor, devices[j], j, guest_of=driver if j == guest else None) for j in js),
+            ]
+
+    def __enter__(self) -> "Gang":
+        """The gang itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all actors at once."""
+        for actor in self.actors:
+            ray.kill(actor)
+
+    def connect(self, timeout: float) -> None:
+        """Link the actors; ``timeout`` seconds is how long each is waited for from now on.
+
+        Raises:
+            GangError: an actor is gone or silent.
+        """
+        self._watch = Watch(timeout=timeout)
+        for part in self.parts:
+            self._watch.expect(part)
+        rendezvous = self._watch.rendezvous
+        # All are there before the first waits for a peer: starting may take longer than the timeout.
+        self._gather([actor.show_life.remote(rendezvous) for actor in self.actors])
+        if len(self.actors) > 1:
+            self._gather([actor.connect.remote(rendezvous) for actor in self.actors])
+
+    def restore(self, states: dict[str, bytes]) -> None:
+        """Give every actor its state from a checkpoint, by part; the first's to those without their own.
+
+        Raises:
+            GangError: an actor is gone or silent.
+        """
+        shared = states[self.parts[0]]
+        self._gather(
+            [
+                actor.restore.remote(states.get(part, shared))
+                for part, actor in zip(self.parts, self.actors, strict=True)
+            ]
+        )
+
+    def run_epoch(self, epoch: int) -> dict[str, EpochReport]:
+        """Train and validate one epoch (1-based): one call an actor. Reports by part.
+
+        Raises:
+            GangError: an actor died or fell silent.
+            RayTaskError: an actor raised an error of its own, such as running out of memory.
+        """
+        reports = self._gather([actor.run_epoch.remote(epoch) for actor in self.actors])
+        return dict(zip(self.parts, reports, strict=True))
+
+    def _gather(self, calls: Sequence[ray.ObjectRef[Any]]) -> list[Any]:
+        """Wait for all calls, but not longer than until the first one fails.
+
+        Where one actor fails, its peers only see a broken link; so if what came first is a broken
+        link, the others are given a moment to say what really happened.
+        """
+        pending = list(calls)
+        results: dict[ray.ObjectRef[Any], Any] = {}
+        broken: RayTaskError | None = None
+        while pending:
+            done, pending = ray.wait(pending, timeout=_GRACE)
+            if not done and broken is not None:
+                break
+            if silent := self._watch.silent():
+                seconds = max(silent.values())
+                raise GangError(f"no sign of life from {', '.join(silent)} for {seconds:.0f} s")
+            try:
+                results |= {call: ray.get(call) for call in done}
+            except RayTaskError as error:
+                if not isinstance(error.cause, TransportError):
+                    raise
+                broken = error
+            except RayError as error:  # the process, its memory or its node is gone
+                raise GangError(f"an actor died: {reason(error)}") from error
+        if broken is not None:
+            raise GangError(f"an actor lost a peer: {broken.cause}") from broken
+        return [results[call] for call in calls]
+
+
+_GRACE = 1.0  # seconds between a broken link and the news of the actor whose death broke it

@@ -1,0 +1,58 @@
+"""SerialActor: the whole network, torn or not, in one process on one device."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.parareal import PararealNetwork
+from models.tearing import Tearing
+from orchestrator.actors.lockstep import LockstepActor
+from orchestrator.actors.metrics import Totals
+from orchestrator.config import TrialConfig
+from orchestrator.data.datasets import ImageData
+from orchestrator.devices import GangResources
+
+
+class SerialActor(LockstepActor):
+    """Trains the same parareal network as a gang of actors does, to the same result, without its speed.
+
+    It serves to study the accuracy of many subnetworks on few devices, and as the other side of
+    every comparison of speed.
+
+    Args:
+        config: the trial.
+        tearing: the torn network; N = 1 is the original one.
+        data: the trial's images.
+        resources: what the actor has reserved.
+    """
+
+    def __init__(
+        self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
+    ) -> None:
+        super().__init__(config, data, resources, part="network")
+        self.own(PararealNetwork(tearing))
+
+    def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
+        """One optimizer step; returns the loss."""
+        images, labels = self.batches.train(epoch, step)
+        with self.clock("network.forward"), self.compute.autocast():
+            logits = self.module(images)
+            loss = F.cross_entropy(logits, labels)
+            total.add(loss, logits, labels)
+        self.optimizer.zero_grad()
+        with self.clock("network.backward"):
+            loss.backward()
+        with self.clock("network.optimizer"):
+            self.optimizer.step(rate)
+        return loss
+
+    @torch.no_grad()
+    def validate(self) -> Totals:
+        """Loss and error over the validation set."""
+        total = Totals(self.device)
+        for step in range(self.batches.n_validation_steps):
+            images, labels = self.batches.validation(step)
+            with self.compute.autocast():
+                logits = self.module(images)
+            total.add(F.cross_entropy(logits, labels), logits, labels)
+        return total

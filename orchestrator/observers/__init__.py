@@ -1,0 +1,1 @@
+"""What follows a running sweep: the terminal, TensorBoard, MLflow."""

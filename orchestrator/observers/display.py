@@ -1,0 +1,140 @@
+"""How a running sweep looks: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from orchestrator.observers.observer import Observer
+from orchestrator.storage.store import Store
+from orchestrator.trial import Job
+
+
+class Display(Observer):
+    """A Tune callback that shows trials done and running, epoch, error and time left.
+
+    Args:
+        jobs: the trials of this run.
+        store: says how a trial ended.
+        console: where to show it.
+    """
+
+    def __init__(self, jobs: list[Job], store: Store, console: Console) -> None:
+        self._jobs = {job.config.trial_id: job for job in jobs}
+        self._store = store
+        self._console = console
+        self._epoch = dict.fromkeys(self._jobs, 0)
+        self._error: dict[str, float] = {}
+        self._status = dict.fromkeys(self._jobs, "waiting")
+        self._start = time.monotonic()
+        self._n_reported = 0  # epochs run so far: not those of an earlier run, but those run twice
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Begin to show."""
+        if self._live is not None:
+            self._live.start()
+            self._refresh()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has its devices."""
+        self._change(trial, "running")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has finished an epoch."""
+        trial_id = trial.config["trial_id"]
+        if "remark" in result:
+            self.say(f"{trial_id}: {result['remark']}")
+        if "epoch" not in result:
+            return
+        if not self._n_reported:
+            self._start = time.monotonic() - result["seconds"]
+        self._n_reported += 1
+        self._epoch[trial_id] = result["epoch"]
+        self._error[trial_id] = result.get("validation_error", float("nan"))
+        self._refresh(
+            f"{trial_id}: epoch {result['epoch']}/{self._epochs(trial_id)}, "
+            f"validation error {self._error[trial_id]:.2f} %, {self._summary()}"
+        )
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has ended by itself; the store says how."""
+        status = self._store.status(trial.config["trial_id"])
+        self._change(trial, "failed" if status in (None, "running") else status)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died, and another will go on."""
+        self.say(f"{trial.config['trial_id']}: its process was lost: going on from the last checkpoint")
+        self._change(trial, "waiting")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's process has died."""
+        self._change(trial, "failed")
+
+    def stop(self) -> None:
+        """Stop showing; the last state stays on the terminal."""
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Show a line for good; on a terminal above the table."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _change(self, trial: Any, status: str) -> None:
+        trial_id = trial.config["trial_id"]
+        self._status[trial_id] = status
+        self._refresh(f"{trial_id}: {status}, {self._summary()}")
+
+    def _refresh(self, line: str | None = None) -> None:
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+        elif line is not None:
+            self.say(line)
+
+    def _epochs(self, trial_id: str) -> int:
+        return self._jobs[trial_id].config.epochs
+
+    def _summary(self) -> str:
+        """Trials done and the time left, by the pace of the epochs so far."""
+        done = sum(status not in ("waiting", "running") for status in self._status.values())
+        text = f"{done}/{len(self._jobs)} trials done"
+        if not self._n_reported or done == len(self._jobs):
+            return text
+        left = sum(
+            self._epochs(i) - self._epoch[i]
+            for i, status in self._status.items()
+            if status in ("waiting", "running")
+        )
+        seconds = (time.monotonic() - self._start) / self._n_reported * left
+        return f"{text}, about {timedelta(seconds=round(seconds))} left"
+
+    def _table(self) -> Table:
+        table = Table(title=self._summary())
+        table.add_column("trial", overflow="fold")
+        for column in ("N", "seed", "status", "epoch", "validation error"):
+            table.add_column(column, no_wrap=True)
+        # A long sweep does not fit a terminal: what runs comes first, then what ended last.
+        order = sorted(self._jobs, key=lambda i: _ORDER.get(self._status[i], 1))
+        room = max(1, self._console.height - 8)
+        for trial_id in order[:room]:
+            config = self._jobs[trial_id].config
+            error = self._error.get(trial_id)
+            table.add_row(
+                trial_id,
+                str(config.n_subnetworks),
+                str(config.seed),
+                self._status[trial_id],
+                f"{self._epoch[trial_id]}/{config.epochs}",
+                "" if error is None else f"{error:.2f} %",
+            )
+        if len(order) > room:
+            table.caption = f"and {len(order) - room} more"
+        return table
+
+
+_ORDER = {"running": 0, "waiting": 2}

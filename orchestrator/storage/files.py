@@ -1,0 +1,67 @@
+"""Files that are whole or not there."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.reason import reason
+
+
+class WriteError(OSError):
+    """A file or folder could not be written, such as on a full disk; says what to do."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while ``path`` is written into a :class:`WriteError`."""
+    try:
+        yield
+    except OSError as error:
+        said = os.strerror(error.errno) if error.errno else reason(error)
+        raise WriteError(
+            f"{path} cannot be written ({said}): make room or give access, then run the same command again"
+        ) from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` make a file or folder under a temporary name, then rename it to ``path``.
+
+    A reader sees the old file or the new, never a part; a folder that is there is removed before the
+    new one appears. The temporary name begins with a dot, which Parquet readers pass over.
+
+    Raises:
+        WriteError: the disk is full or not to be written; what was at ``path`` is there still.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(temporary)  # left by a process of the same number that was killed
+        try:
+            write(temporary)
+            for file in [temporary, *temporary.glob("*")]:
+                _sync(file)
+            if path.is_dir():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            remove(temporary)
+        _sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the file or folder on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

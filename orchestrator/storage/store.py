@@ -1,0 +1,195 @@
+"""The result store: a folder of Parquet files, one file a (trial, kind).
+
+    <store>/trials/<trial_id>.parquet      what was asked, how it went
+    <store>/epochs/<trial_id>.parquet      a row an epoch
+    <store>/timings/<trial_id>.parquet     a row a measurement
+    <store>/checkpoints/<trial_id>/        see orchestrator.storage.checkpoint
+    <store>/tensorboard/<trial_id>/        see orchestrator.observers.tensorboard
+    <store>/sweep.json                     the trials of the last sweep, see orchestrator.status
+
+A name that begins with a dot is no result: a file half-written, a lock, or a damaged file set aside.
+
+``pandas.read_parquet("<store>/epochs")`` reads all trials at once, at any time: files are replaced
+whole, and all files of a kind have the same columns. Nothing measured is removed.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.schema import SCHEMAS
+from orchestrator.reason import reason
+from orchestrator.storage.files import remove, write_atomically, writing
+
+LOCK = ".lock"
+"""The file that a sweep locks while it runs."""
+
+ANNOUNCED = "sweep.json"
+"""The file that says which trials the last sweep was to run: epochs by trial_id."""
+
+_PATIENCE = 120.0  # seconds: far longer than Ray needs to end what a killed command has left
+
+Row = Mapping[str, Any]
+
+
+class StoreError(ValueError):
+    """A folder that cannot serve as a store; says what to do."""
+
+
+class Store:
+    """A result store, made when it is not there.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        StoreError: the path is a file, a folder of other things, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser().absolute()
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise StoreError(f"{self.path} is a file, not a folder: give --store another name")
+            entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+            if entries and "trials" not in entries:
+                raise StoreError(
+                    f"{self.path} holds other things and no result store ({len(entries)} entries, "
+                    "no trials/): give --store an empty or a new folder"
+                )
+            for kind in SCHEMAS:
+                (self.path / kind).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be written ({error.strerror}): give --store a folder of yours"
+            ) from error
+        if not os.access(self.path / "trials", os.W_OK):
+            raise StoreError(f"{self.path} cannot be written: give --store a folder of yours")
+
+    def lock(self) -> AbstractContextManager[object]:
+        """Take the store for this process alone, until the ``with`` block or the process ends.
+
+        Raises:
+            StoreError: another sweep holds it, or it cannot be written.
+        """
+        try:
+            # Not at once: orchestrator.status looks for a moment.
+            return filelock.FileLock(self.path / LOCK).acquire(timeout=1)
+        except filelock.Timeout as error:
+            raise StoreError(
+                f"another sweep is running on {self.path}: wait for it or give --store another folder"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be written ({error.strerror}): make room there") from error
+
+    @contextmanager
+    def claim(self, trial_id: str) -> Iterator[None]:
+        """Have a trial's files for this process alone, without what a killed one left half-written.
+
+        The trials of a sweep that was killed a moment ago are still going for some seconds: this waits
+        until they are gone.
+
+        Raises:
+            StoreError: another process keeps the trial.
+            WriteError: the disk is full or not to be written.
+        """
+        folder = self.checkpoints(trial_id)
+        lock = filelock.FileLock(folder / ".lock", timeout=_PATIENCE)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                held = lock.acquire()
+            except filelock.Timeout as error:
+                raise StoreError(
+                    f"another process has been at {trial_id} for {_PATIENCE:g} s: end it, or give --store "
+                    "another folder"
+                ) from error
+        with held:
+            for half in (*folder.glob(".*.tmp"), *self.path.glob(f"*/.{trial_id}.parquet.*.tmp")):
+                remove(half)
+            yield
+
+    def announce(self, epochs: Mapping[str, int]) -> None:
+        """Say which trials a sweep is about to run, and for how many epochs each."""
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(json.dumps(epochs, indent=1), encoding="utf-8")
+
+        write_atomically(self.path / ANNOUNCED, write)
+
+    def write(self, kind: str, trial_id: str, rows: Sequence[Row]) -> None:
+        """Replace a trial's file of that kind by these rows; a value that a row lacks is empty.
+
+        Raises:
+            ValueError: a row has a column that the kind has not.
+        """
+        schema = SCHEMAS[kind]
+        if unknown := {name for row in rows for name in row} - set(schema.names):
+            raise ValueError(f"{kind} has no column {', '.join(sorted(unknown))}: add it to SCHEMAS")
+        frame = pd.DataFrame(list(rows), columns=schema.names, dtype=object)
+        write_atomically(
+            self._file(kind, trial_id),
+            lambda path: frame.to_parquet(path, engine="pyarrow", index=False, schema=schema),
+        )
+
+    def read(self, kind: str, trial_id: str) -> list[dict[str, Any]]:
+        """A trial's rows of that kind, in order, None where empty; none if it has none.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
+        path = self._file(kind, trial_id)
+        if not path.exists():
+            return []
+        try:
+            rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(
+                f"{path} is damaged ({reason(error)}): run the same command again to have it made again"
+            ) from error
+        return rows
+
+    def set_aside_damaged(self) -> list[str]:
+        """Hide every file that cannot be read, and have its trial run again; says which, and why.
+
+        The file is kept beside its place, as ``.NAME.damaged``.
+
+        Raises:
+            WriteError: the disk is full or not to be written.
+        """
+        told = []
+        for kind in SCHEMAS:
+            for path in sorted((self.path / kind).glob("[!.]*.parquet")):
+                trial_id = path.stem
+                try:
+                    self.read(kind, trial_id)
+                except StoreError as error:
+                    aside = path.with_name(f".{path.name}.damaged")
+                    with writing(aside):
+                        path.replace(aside)
+                    reason = str(error).rpartition(":")[0]
+                    told.append(f"{reason}: set aside as {aside.name}")
+                    if kind == "epochs":
+                        for row in self.read("trials", trial_id):
+                            self.write("trials", trial_id, [row | {"status": "failed", "error": reason}])
+        return told
+
+    def status(self, trial_id: str) -> str | None:
+        """What a trial's row says: running, finished, diverged or failed; None if there is no row."""
+        rows = self.read("trials", trial_id)
+        return rows[0]["status"] if rows else None
+
+    def checkpoints(self, trial_id: str) -> Path:
+        """Where a trial's checkpoints lie."""
+        return self.path / "checkpoints" / trial_id
+
+    def _file(self, kind: str, trial_id: str) -> Path:
+        return self.path / kind / f"{trial_id}.parquet"

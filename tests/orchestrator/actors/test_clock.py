@@ -1,0 +1,37 @@
+import time
+
+import torch
+
+from orchestrator.actors.clock import Clock
+
+
+def spend(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_seconds_add_up_by_name():
+    clock = Clock(torch.device("cpu"))
+    start = time.perf_counter()
+    for _ in range(3):
+        with clock("forward"):
+            spend(0.002)
+        with clock("backward"):
+            spend(0.001)
+    elapsed = time.perf_counter() - start
+    seconds = clock.seconds()
+    assert seconds.keys() == {"forward", "backward"}
+    assert seconds["forward"] >= 0.006
+    assert seconds["backward"] >= 0.003
+    assert sum(seconds.values()) <= elapsed
+
+
+def test_what_lies_between_blocks_does_not_count():
+    clock = Clock(torch.device("cpu"))
+    with clock("forward"):
+        pass
+    spend(0.01)
+    with clock("forward"):
+        pass
+    assert clock.seconds()["forward"] < 0.01

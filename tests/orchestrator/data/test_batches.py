@@ -1,0 +1,187 @@
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.data.batches import Batches
+from orchestrator.data.datasets import ImageData
+
+
+def image_data(n=23, n_validation=11, c=3, h=8, w=6, *, pad=2, flip=True, frozen=False):
+    """Random images; the label of image i is i, so that a batch tells which images it holds."""
+    rng = np.random.default_rng(5)
+    arrays = [
+        rng.integers(256, size=(n, c, h, w), dtype=np.uint8),
+        np.arange(n),
+        rng.integers(256, size=(n_validation, c, h, w), dtype=np.uint8),
+        np.arange(n_validation),
+    ]
+    for array in arrays:
+        array.setflags(write=not frozen)
+    return ImageData("random", *arrays, n_classes=n, pad=pad, flip=flip)
+
+
+def raw(data: ImageData, images: torch.Tensor) -> np.ndarray:
+    """Undo the normalisation."""
+    mean, std = (np.array(x)[:, None, None] for x in (data.mean, data.std))
+    pixels = (images.double().cpu().numpy() * std + mean) * 255
+    assert abs(pixels - pixels.round()).max() < 1e-3
+    return pixels.round().astype(int)
+
+
+def crops(data: ImageData, image: np.ndarray) -> dict[bytes, tuple[int, int, bool]]:
+    """Every augmented form of one image, by plain slicing: bytes to (dy, dx, mirrored)."""
+    _, h, w = image.shape
+    padded = np.zeros((len(image), h + 2 * data.pad, w + 2 * data.pad), int)
+    padded[:, data.pad : data.pad + h, data.pad : data.pad + w] = image
+    forms = {}
+    for dy in range(2 * data.pad + 1):
+        for dx in range(2 * data.pad + 1):
+            crop = padded[:, dy : dy + h, dx : dx + w]
+            forms[crop.tobytes()] = (dy, dx, False)
+            if data.flip:
+                forms[np.ascontiguousarray(crop[:, :, ::-1]).tobytes()] = (dy, dx, True)
+    return forms
+
+
+def same(a, b) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@given(st.integers(0, 2**40), st.integers(0, 3), st.integers(0, 5), st.booleans())
+@settings(max_examples=25)
+def test_a_batch_follows_from_seed_epoch_and_step_alone(seed, epoch, step, augment):
+    one, other = (Batches(image_data(), batch_size=3, seed=seed, augment=augment) for _ in range(2))
+    for i in range(4):
+        other.train(epoch + i % 2, (step + i) % other.n_train_steps)  # in whatever state
+    other.validation(0)
+    assert same(one.train(epoch, step), other.train(epoch, step))
+
+
+@given(st.integers(1, 40), st.data())
+@settings(max_examples=25)
+def test_an_epoch_holds_every_image_once_up_to_the_dropped_tail(n, data):
+    batch_size = data.draw(st.integers(1, n))
+    batches = Batches(image_data(n=n), batch_size=batch_size, seed=1)
+    assert batches.n_train_steps == n // batch_size
+    for epoch in range(2):
+        labels = torch.cat([batches.train(epoch, i)[1] for i in range(batches.n_train_steps)])
+        assert len(labels) == len(labels.unique()) == n - n % batch_size
+
+
+def test_the_dropped_tail_changes_with_the_epoch():
+    batches = Batches(image_data(n=23), batch_size=10, seed=1)
+    seen = torch.cat([batches.train(epoch, step)[1] for epoch in range(10) for step in range(2)])
+    assert len(seen.unique()) == 23
+
+
+def test_epochs_steps_and_seeds_differ():
+    data = image_data(n=64)
+    orders, augmented = set(), set()
+    for seed in range(3):
+        plain = Batches(data, batch_size=32, seed=seed, augment=False)
+        batches = Batches(data, batch_size=32, seed=seed)
+        for epoch in range(3):
+            for step in range(2):
+                images, labels = batches.train(epoch, step)
+                assert torch.equal(labels, plain.train(epoch, step)[1])
+                orders.add(tuple(labels.tolist()))
+                forms = [crops(data, x) for x in data.train_images[labels]]
+                pixels = raw(data, images)
+                augmented.add(tuple(f[x.tobytes()] for f, x in zip(forms, pixels, strict=True)))
+    assert len(orders) == len(augmented) == 18
+
+
+@pytest.mark.parametrize(("pad", "flip"), [(2, True), (1, False), (0, True), (0, False)])
+def test_augmentation_against_plain_slicing(pad, flip):
+    data = image_data(n=40, pad=pad, flip=flip)
+    batches = Batches(data, batch_size=40, seed=3)
+    forms = [crops(data, image) for image in data.train_images]
+    seen = []
+    for epoch in range(15):
+        images, labels = batches.train(epoch, 0)
+        pixels = raw(data, images)
+        seen += [forms[i][x.tobytes()] for i, x in zip(labels, pixels, strict=True)]
+    # 600 draws leave none of the at most 50 forms out, and take each about equally often
+    offsets = range(2 * pad + 1)
+    expected = {(y, x, m) for y in offsets for x in offsets for m in {False, flip}}
+    assert set(seen) == expected
+    assert max(map(seen.count, expected)) < 600 / len(expected) * 2.5 + 1
+    for i in range(3):
+        values = [form[i] for form in seen]
+        counts = np.array([values.count(value) for value in set(values)])
+        assert (abs(counts - 600 / len(counts)) < 5 * (600 / len(counts)) ** 0.5).all()
+
+
+def test_without_augmentation_images_come_as_they_are():
+    data = image_data()
+    images, labels = Batches(data, batch_size=23, seed=0, augment=False).train(0, 0)
+    assert (raw(data, images) == data.train_images[labels]).all()
+    assert images.mean((0, 2, 3)) == pytest.approx(np.zeros(3), abs=1e-6)
+    assert images.std((0, 2, 3), correction=0) == pytest.approx(np.ones(3), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_validation_covers_all_images_in_order_unaugmented(dtype):
+    data = image_data(n_validation=11)
+    batches = Batches(data, batch_size=4, seed=0, dtype=dtype)
+    images, labels = zip(*map(batches.validation, range(batches.n_validation_steps)), strict=True)
+    assert [len(x) for x in labels] == [4, 4, 3]
+    assert torch.cat(labels).tolist() == list(range(11))
+    assert (raw(data, torch.cat(images)) == data.validation_images).all()
+    assert images[0].dtype == batches.train(0, 0)[0].dtype == dtype
+
+
+def test_read_only_arrays_are_shared_and_never_written_to():
+    data = image_data(frozen=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        batches = Batches(data, batch_size=5, seed=0)
+    writable = Batches(image_data(), batch_size=5, seed=0)
+    before = data.train_images.copy(), data.validation_labels.copy()
+    for mine, theirs in (
+        (batches.train(0, 1), writable.train(0, 1)),
+        (batches.validation(0), writable.validation(0)),
+    ):
+        assert same(mine, theirs)
+        for tensor in mine:
+            tensor.zero_()  # what a user does to a batch stays in the batch
+    assert (data.train_images == before[0]).all()
+    assert (data.validation_labels == before[1]).all()
+
+
+def test_images_are_not_copied_on_the_cpu():
+    data = image_data(n=3, pad=0, flip=False)
+    batches = Batches(data, batch_size=3, seed=0)
+    before = batches.train(0, 0)[0]
+    data.train_images[:] = 255 - data.train_images
+    assert not torch.equal(batches.train(0, 0)[0], before)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 24])
+def test_impossible_batch_sizes(batch_size):
+    with pytest.raises(ValueError, match=rf"batch size {batch_size} is not in 1..23.*choose"):
+        Batches(image_data(n=23), batch_size=batch_size, seed=0)
+
+
+@pytest.mark.parametrize("step", [-1, 4])
+def test_steps_outside_the_epoch(step):
+    batches = Batches(image_data(n=23, n_validation=20), batch_size=5, seed=0)
+    with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
+        batches.train(0, step)
+    with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
+        batches.validation(step)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_device_does_not_change_a_batch(dtype):
+    cpu, gpu = (
+        Batches(image_data(), batch_size=7, seed=4, device=device, dtype=dtype) for device in ("cpu", "cuda")
+    )
+    for step in range(3):
+        assert same(cpu.train(2, step), [x.cpu() for x in gpu.train(2, step)])
+    assert same(cpu.validation(1), [x.cpu() for x in gpu.validation(1)])

@@ -6,7 +6,8 @@ All gangs live at the same time and take turns, a few steps each: the untorn net
 all, what else those cores can do with it (data parallel, pipelines), and the torn ones by every
 partition. The critical path follows from component times, once as the actors took them in these very
 steps, and once as measured right after, alone on one core; the step is played through on the cores there
-are. A machine's speed drifts, so ratios are formed within a round. Memory is what training has added to each process.
+are. A machine's speed drifts, so ratios are formed within a round. Memory is what training has added to
+each process.
 """
 
 import argparse
@@ -173,7 +174,7 @@ def main() -> None:
 
 
 def costs_in(reports: dict[str, EpochReport]) -> StepCosts:
-    """What the components have cost in the steps of an epoch, by their actors' clocks; C^j is in g^j's part."""
+    """What the components cost in the steps of an epoch, by their actors' clocks; g^j's includes C^j's."""
     driver = reports["driver"].activities
     subnetworks = [report.activities for part, report in reports.items() if part != "driver"]
     n = len(subnetworks)

@@ -32,7 +32,7 @@ def text_of(node: ast.expr) -> str:
 
 def nodes() -> Iterator[ast.AST]:
     for package in ("models", "orchestrator", "analysis"):
-        for file in (ROOT / package).glob("*.py"):
+        for file in (ROOT / package).rglob("*.py"):
             yield from ast.walk(ast.parse(file.read_text(encoding="utf-8")))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.storage.checkpoint import load_latest, save
-from tests.orchestrator.test_actor import make_actor
+from tests.orchestrator.actors.test_actor import make_actor
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [

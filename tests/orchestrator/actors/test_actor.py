@@ -154,7 +154,7 @@ def test_activities_are_means_over_the_steps_taken():
 
 _PEAK = """
 import numpy as np
-from tests.orchestrator.test_actor import make_actor
+from tests.orchestrator.actors.test_actor import make_actor
 actor = make_actor()
 actor.start_epoch(1)
 few = actor.report(True, 1.0).peak_memory_bytes

@@ -2,16 +2,13 @@
 
 from dataclasses import asdict
 
-import ray
 import torch
-from ray.exceptions import RayError
 from rich.console import Console
 
 from models.step_time import critical_path
 from models.timing import ComponentTime, step_costs, time_components
+from orchestrator.alone import MeasurementError, run_alone
 from orchestrator.config import Options
-from orchestrator.devices import take_device
-from orchestrator.reason import reason
 from orchestrator.storage.store import Row, Store
 from orchestrator.trial import Job
 
@@ -19,13 +16,10 @@ from orchestrator.trial import Job
 def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:
     """Measure the gradient time of each job's components, one job after the other, on one device."""
     for job in jobs:
-        console.print(f"timing the components of {job.config.trial_id}", highlight=False)
-        resources = job.resources
+        trial_id = job.config.trial_id
+        console.print(f"timing the components of {trial_id}", highlight=False)
 
-        # A process of its own each time: what one has used, its allocator would keep from the next.
-        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_calls=1, max_retries=0)
-        def measure(job: Job = job) -> list[Row]:
-            device, _locks = take_device(job.resources)
+        def measure(device: torch.device, job: Job = job) -> list[Row]:
             times = time_components(
                 job.tearing,
                 batch_size=job.config.batch_size,
@@ -34,11 +28,10 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
             )
             return _timing_rows(job, device, list(times))
 
-        trial_id = job.config.trial_id
         try:
-            rows = ray.get(measure.remote())
-        except RayError as error:  # such as too little memory: no reason to lose the rest
-            console.print(f"{trial_id}: not timed: {reason(error)}", highlight=False, markup=False)
+            rows = run_alone(measure, job.resources, timeout=options.timeout)
+        except MeasurementError as error:  # such as too little memory: no reason to lose the rest
+            console.print(f"{trial_id}: not timed: {error}", highlight=False, markup=False)
             continue
         store.write("timings", trial_id, store.read("timings", trial_id) + rows)
 

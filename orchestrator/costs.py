@@ -8,16 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import ray
-from ray.exceptions import RayError
+import torch
 
 from models.cost_profile import CostProfile, measure_profile
 from models.feedforward import FeedForward
 from models.tearing import interface_factories
 from orchestrator import cluster
+from orchestrator.alone import MeasurementError, run_alone
 from orchestrator.config import TrialConfig
-from orchestrator.devices import GangResources, take_device
-from orchestrator.reason import reason
+from orchestrator.devices import GangResources
 from orchestrator.storage.files import write_atomically
 
 
@@ -31,12 +30,16 @@ class Costs:
         store: the result store's folder, which need not be there yet.
         address: of the Ray cluster to measure on; None starts one here.
         repeats: measurements of each component.
+        timeout: seconds without a sign of life until the measuring process counts as frozen.
     """
 
-    def __init__(self, store: Path, *, address: str | None = None, repeats: int = 5) -> None:
+    def __init__(
+        self, store: Path, *, address: str | None = None, repeats: int = 5, timeout: float = 300.0
+    ) -> None:
         self._folder = store / "costs"
         self._address = address
         self._repeats = repeats
+        self._timeout = timeout
         self._profiles: dict[str, CostProfile] = {}
 
     def profile(
@@ -80,10 +83,7 @@ class Costs:
         cluster.connect(self._address)
         repeats = self._repeats
 
-        # On a device of the kind that the trial will have, and in a process that then ends.
-        @ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_calls=1, max_retries=0)
-        def measure() -> CostProfile:
-            device, _locks = take_device(resources)
+        def measure(device: torch.device) -> CostProfile:
             preprocess, coarse = interface_factories(
                 network, preprocess=config.preprocess, coarse=config.coarse
             )
@@ -98,11 +98,11 @@ class Costs:
             )
 
         try:
-            return ray.get(measure.remote())
-        except RayError as error:
+            return run_alone(measure, resources, timeout=self._timeout)
+        except MeasurementError as error:
             raise ValueError(
                 f"what {network.name} costs with batches of {config.batch_size} on {resources.device} could "
-                f"not be measured ({reason(error)}): lower --batch-size"
+                f"not be measured ({error}): lower --batch-size"
             ) from error
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError
 from rich.console import Console
 
 from orchestrator.actors.liveness import show_life
@@ -16,7 +15,7 @@ from orchestrator.data.datasets import ImageData
 from orchestrator.observers.display import Display
 from orchestrator.observers.tensorboard import TensorBoard
 from orchestrator.plan import DataKey, data_key
-from orchestrator.reason import reason
+from orchestrator.reason import holds_traceback, reason
 from orchestrator.storage.files import WriteError
 from orchestrator.storage.store import Store
 from orchestrator.supervisor import Supervisor
@@ -92,18 +91,15 @@ def run_jobs(
         ),
     )
     try:
-        results = tuner.fit()
-        for result in (results[index] for index in range(len(results))):
-            # What run_trial could not handle, such as the loss of its own process again and again.
-            if result.error is not None and result.config:
-                why = reason(result.error)
-                job = by_id[result.config["trial_id"]]
-                if not isinstance(result.error, RayActorError):
-                    display.say(str(result.error))  # nothing that was foreseen: with its traceback
-                try:
-                    record_failure(job, store, why)
-                except WriteError as error:
-                    display.say(f"{job.config.trial_id}: {why}; {error}")
+        tuner.fit()
+        # What run_trial could not handle, such as the loss of its own process again and again.
+        for trial_id, said in supervisor.failures.items():
+            if holds_traceback(said):  # nothing that was foreseen
+                display.say(said)
+            try:
+                record_failure(by_id[trial_id], store, reason(said))
+            except WriteError as error:
+                display.say(f"{trial_id}: {reason(said)}; {error}")
     finally:
         display.stop()
         scratch.cleanup()

@@ -1,5 +1,6 @@
 """The processes of trials, one a trial: which are frozen, how often one may die."""
 
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -15,11 +16,15 @@ class Supervisor(Observer):
     Args:
         timeout: seconds without a sign of life until a process counts as frozen.
         max_failures: how often in a row, without an epoch finished, a trial's process may be lost.
+
+    Attributes:
+        failures: what Tune says of trials that it has given up, by trial_id.
     """
 
     def __init__(self, *, timeout: float, max_failures: int) -> None:
         self._watch = Watch(timeout=timeout)
         self._max_failures = max_failures
+        self.failures: dict[str, str] = {}
 
     @property
     def rendezvous(self) -> Rendezvous:
@@ -46,8 +51,13 @@ class Supervisor(Observer):
         self._watch.dismiss(trial.config["trial_id"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial's process has died once too often."""
+        """A trial's process has died once too often, or raised what nobody had foreseen."""
         self._watch.dismiss(trial.config["trial_id"])
+        # What Trial.get_error() reads has not been copied to its place yet.
+        said = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        _, _, last = said.rpartition("Failure # ")
+        _, _, said = last.partition("\n")  # without Tune's headline
+        self.failures[trial.config["trial_id"]] = said.strip() or "Tune gave it up and did not say why"
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look at all of them, some times a second."""

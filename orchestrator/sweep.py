@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
         mirror = Mirror(folder, options.mirror) if options.mirror and not options.dry_run else None
         if mirror:
             mirror.pull()
-        costs = Costs(folder, address=options.address)
+        costs = Costs(folder, address=options.address, timeout=options.timeout)
         plan = make_plan(asked.sweep, options, available, costs)
         if options.dry_run:
             console.print(plan_table(plan, Store(folder) if folder.exists() else None))
@@ -164,8 +164,8 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
     statuses = {job.config.trial_id: store.status(job.config.trial_id) for job in plan.jobs}
     for trial_id, status in statuses.items():
         if status != "finished":
-            error = store.read("trials", trial_id)[0]["error"] if status else "never started"
-            _say(console, f"{trial_id}: {status}: {error or 'its end could not be stored'}")
+            error = store.read("trials", trial_id)[0]["error"] if status else "nothing of it could be stored"
+            _say(console, f"{trial_id}: {status or 'failed'}: {error or 'its end could not be stored'}")
     report = store.path / "report"
     with writing(report):
         for path in write_report(store.path):

@@ -62,7 +62,7 @@ class Watch:
 
     Args:
         timeout: seconds without a sign of life until a process counts as silent; before its first one
-            since :meth:`expect` it is given :data:`SLOW_START`, if that is longer.
+            since :meth:`expect` it is given :data:`SLOW_START` or what that is told, if it is longer.
 
     Attributes:
         rendezvous: the TCP store where the processes' :func:`show_life` finds this watch.
@@ -73,9 +73,9 @@ class Watch:
         self._heard: dict[str, _Heard] = {}
         self._looked = time.monotonic()
 
-    def expect(self, name: str) -> None:
-        """Watch a process that is about to start."""
-        limit = max(SLOW_START, self.rendezvous.timeout)
+    def expect(self, name: str, *, slow_start: float | None = None) -> None:
+        """Watch a process that is about to start; before its first sign it has ``slow_start`` seconds."""
+        limit = max(SLOW_START if slow_start is None else slow_start, self.rendezvous.timeout)
         self._heard[name] = _Heard(self._count(name), 0.0, limit)
 
     def dismiss(self, name: str) -> None:

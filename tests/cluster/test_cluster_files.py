@@ -12,6 +12,8 @@ from botocore.validate import ParamValidator
 from ray.autoscaler._private.aws.config import _create_default_inbound_rules
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from orchestrator.cluster import WORKER_ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
 FILES = ["cluster.yaml", "cluster.on-premises.yaml"]
 COMMANDS = ["setup_commands", "head_setup_commands", "worker_setup_commands"]
@@ -73,6 +75,8 @@ def test_the_dashboard_is_on_loopback_and_cores_are_for_the_actors(config):
     for key in STARTS:
         (start,) = [command for command in config[key] if "ray start" in command]
         assert "unset OMP_NUM_THREADS;" in start
+        for name in ("RAY_preload_python_modules", "RAY_LD_PRELOAD_ON_WORKERS", "MALLOC_CONF"):
+            assert f"{name}={WORKER_ENVIRONMENT[name]} " in start
     assert "--dashboard-host=127.0.0.1" in str(config["head_start_ray_commands"])
 
 

@@ -21,11 +21,11 @@ TINY += ["--train-subset", "640", "--timing-repeats", "2"]
 class Command:
     """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, **environment: str) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.sweep", *options],
-            env=os.environ | {"PARAREAL_TEST": self.mark},
+            env=os.environ | environment | {"PARAREAL_TEST": self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

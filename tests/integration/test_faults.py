@@ -5,8 +5,11 @@ Those of a single trial are in test_recovery.py; many at random in benchmarks/fa
 
 import os
 import re
+import signal
 import subprocess
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +21,8 @@ from tests.integration.command import TINY, Command, epochs
 
 TRIAL = "ImplicitFunc"
 """What Tune calls the process of a trial."""
+TIMEOUT = 4
+"""Seconds of silence after which a process counts as frozen."""
 
 
 def expect_the_numbers_of(finished, store):
@@ -27,21 +32,32 @@ def expect_the_numbers_of(finished, store):
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)
 
 
+def of(title, fault):
+    """Do that to a process of this title."""
+    return lambda command: fault(command.processes(title)[0])
+
+
+def freeze_for_a_while(command):
+    """Freeze the main process for twice as long as others may be silent, as Ctrl-Z and ``fg`` do."""
+    command.process.send_signal(signal.SIGSTOP)
+    threading.Timer(2 * TIMEOUT, command.process.send_signal, [signal.SIGCONT]).start()
+
+
 def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_written(finished, tmp_path):
     faults = {
-        ("-n1-", "epoch 1/3"): ("SerialActor", psutil.Process.suspend),
-        ("-n2-", "epoch 1/3"): (TRIAL, psutil.Process.kill),
-        ("-n2-", "epoch 2/3"): (TRIAL, psutil.Process.suspend),
+        ("-n1-", "epoch 1/3"): of("SerialActor", psutil.Process.suspend),
+        ("-n1-", "epoch 2/3"): freeze_for_a_while,
+        ("-n2-", "epoch 1/3"): of(TRIAL, psutil.Process.kill),
+        ("-n2-", "epoch 2/3"): of(TRIAL, psutil.Process.suspend),
     }
     store = tmp_path / "store"
-    command = Command(*TINY, "--timeout", "4", "--store", str(store))
+    command = Command(*TINY, "--timeout", str(TIMEOUT), "--store", str(store))
     output = ""
     for line in command.lines():
         output += line
         for place in [place for place in faults if all(word in line for word in place)]:
-            title, fault = faults.pop(place)
-            fault(command.processes(title)[0])
-            if title == "SerialActor":
+            faults.pop(place)(command)
+            if place == ("-n1-", "epoch 1/3"):
                 status, refusal = Command(*TINY, "--store", str(store)).finish()
                 assert (status, refusal.count("another sweep is running on")) == (2, 1), refusal
     assert command.process.wait() == 0, output
@@ -75,6 +91,21 @@ def test_a_trial_whose_process_dies_again_and_again_fails_with_the_reason(tmp_pa
     (trial,) = pd.read_parquet(tmp_path / "trials").to_dict("records")
     assert trial["status"] == "failed"
     assert "died" in trial["error"]
+
+
+def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path):
+    options = ["--n-subnetworks", "2", "--max-failures", "0", "--timing-repeats", "1"]
+    short_of_memory = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
+    command = Command(*TINY, *options, "--store", str(tmp_path), **short_of_memory)
+    status, output = command.finish()
+    assert status == 1, output
+    assert "Traceback" not in output
+    assert re.search(r"-n2-.*: not timed: .*running low on\s+memory", output)
+    (trial,) = pd.read_parquet(tmp_path / "trials").to_dict("records")
+    assert trial["status"] == "failed"
+    assert "running low on memory" in trial["error"]
+    assert "\n" not in trial["error"]
+    assert command.await_end_of_descendants(30) == []
 
 
 @pytest.fixture
@@ -124,38 +155,57 @@ def test_a_full_disk_ends_the_sweep_with_its_name_and_once_there_is_room_it_goes
     expect_the_numbers_of(finished, store)
 
 
-@pytest.fixture
-def lost_and_found():
-    """A cluster whose second node comes and goes."""
+@contextmanager
+def a_cluster():
+    """A cluster of one node, that others may join."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    yield cluster
-    cluster.shutdown()
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
 
 
-def test_a_lost_node_changes_no_number_and_a_lost_cluster_is_said(finished, tmp_path, lost_and_found):
-    on_cluster = [*TINY, "--n-subnetworks", "2", "--cpus-per-actor", "1", "--timing-repeats", "0"]
-    on_cluster += ["--address", lost_and_found.address]
-    node = lost_and_found.add_node(num_cpus=2)
-    command = Command(*on_cluster, "--store", str(tmp_path / "one"))
+def on(cluster, store):
+    options = ["--n-subnetworks", "2", "--cpus-per-actor", "1", "--timing-repeats", "0"]
+    return Command(*TINY, *options, "--address", cluster.address, "--store", str(store))
+
+
+def test_a_lost_node_changes_no_number_and_after_a_lost_cluster_the_same_command_goes_on(finished, tmp_path):
+    with a_cluster() as cluster:
+        lose_a_node(cluster, tmp_path / "one")
+        expect_the_numbers_of(finished, tmp_path / "one")
+        lose_all(cluster, tmp_path / "two")
+    assert 1 <= len(epochs(tmp_path / "two")) < 3
+    with a_cluster() as cluster:
+        cluster.add_node(num_cpus=2)
+        status, output = on(cluster, tmp_path / "two").finish()
+    assert status == 0, output
+    assert "epoch 1/3" not in output
+    expect_the_numbers_of(finished, tmp_path / "two")
+
+
+def lose_a_node(cluster, store):
+    node = cluster.add_node(num_cpus=2)
+    command = on(cluster, store)
     output = ""
     for line in command.lines():
         output += line
         if "epoch 1/3" in line:
-            lost_and_found.remove_node(node, allow_graceful=False)
+            cluster.remove_node(node, allow_graceful=False)
         if "lost 1 of 4 gangs" in line:
-            lost_and_found.add_node(num_cpus=2)
+            cluster.add_node(num_cpus=2)
     assert command.process.wait() == 0, output
     assert "lost 1 of 4 gangs" in output
-    expect_the_numbers_of(finished, tmp_path / "one")
 
-    command = Command(*on_cluster, "--store", str(tmp_path / "two"))
+
+def lose_all(cluster, store):
+    command = on(cluster, store)
     next(line for line in command.lines() if "epoch 1/3" in line)
-    lost_and_found.shutdown()
+    cluster.shutdown()
     start = time.monotonic()
     status, output = command.finish()
     assert status == 1, output
     assert time.monotonic() - start < 30
     assert "its Ray cluster is gone: every finished epoch is in" in output
-    assert len(epochs(tmp_path / "two")) >= 1

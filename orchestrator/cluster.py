@@ -24,10 +24,11 @@ WORKER_ENVIRONMENT = {
     "RAY_preload_python_modules": "torch",
     # Ray's own advice on GPUs, for actors that reserve none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # jemalloc, which Ray brings along, instead of glibc's allocator, where activations leave gaps that
-    # are not found again; what is freed is kept for the next step (benchmarks/allocator.py).
+    # jemalloc, which Ray brings along: glibc's allocator leaves gaps between activations that it does not
+    # find again (benchmarks/allocator.py). One arena, because the backward pass has a thread of its own;
+    # what was free for a second is merged, but stays mapped. Without that second it would grow for ever.
     "RAY_LD_PRELOAD_ON_WORKERS": "1",
-    "MALLOC_CONF": "dirty_decay_ms:-1,muzzy_decay_ms:-1",
+    "MALLOC_CONF": "thp:always,narenas:1,oversize_threshold:0,dirty_decay_ms:1000,muzzy_decay_ms:-1",
 }
 """What Ray's processes are started with on this machine; ``cluster.yaml`` has the same for others."""
 

@@ -7,26 +7,31 @@ from torch import Tensor
 
 
 class _Seed(torch.autograd.Function):
-    """A scalar whose gradient with respect to ``output`` is the given tensor."""
+    """A scalar whose gradient with respect to ``output`` is a given tensor, times a number."""
 
     @staticmethod
-    def forward(ctx: Any, output: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient.to(output.dtype))
+    def forward(ctx: Any, output: Tensor, gradient: Tensor, scale: float) -> Tensor:
+        # Not by save_for_backward, which forbids that the gradient is only filled in later.
+        ctx.gradient, ctx.scale, ctx.dtype = gradient, scale, output.dtype
         return output.new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None]:
-        return ctx.saved_tensors[0], None
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None, None]:
+        gradient = ctx.gradient.to(ctx.dtype)
+        return gradient if ctx.scale == 1.0 else ctx.scale * gradient, None, None
 
 
-def seed_gradient(output: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar s with ∂s/∂output = gradient, whose ``backward()`` is ``output.backward(gradient)``.
+def seed_gradient(output: Tensor, gradient: Tensor, *, scale: float = 1.0) -> Tensor:
+    """A scalar s with ∂s/∂output = scale · gradient, to call ``backward()`` of once the gradient is known.
 
-    Torch's own way compares the shapes symbolically, and for that imports sympy: seconds of processor
-    time and 40 MB in every actor, before the first step.
+    ``output`` itself is not kept. Torch's own way, ``output.backward(gradient)``, compares the shapes
+    symbolically and for that imports sympy: seconds of processor time and 40 MB in every actor, before
+    the first step.
 
     Args:
         output: what a component has computed.
-        gradient: the loss's gradient with respect to it, of the same shape; its type is adapted.
+        gradient: where the loss's gradient with respect to it stands when the backward pass begins; of
+            the same shape, its type is adapted.
+        scale: a factor of the gradient.
     """
-    return cast(Tensor, _Seed.apply(output, gradient))
+    return cast(Tensor, _Seed.apply(output, gradient, scale))

@@ -112,6 +112,12 @@ class SubnetworkActor(Actor):
         with self.clock("subnetwork.forward"), self.compute.autocast():
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
         sent = self._send_residual(output, x_next)
+        # ∂L/∂r_j will come into self._gradient; until then only what the backward pass needs is kept.
+        loss = seed_gradient(output, self._gradient)
+        replica_loss = None
+        if x_next is not None and x_next.requires_grad:
+            replica_loss = seed_gradient(x_next, self._gradient, scale=-1.0)
+        del output, x_next
         with self.clock("subnetwork.wait"):
             rate, proceed = self.driver.receive_word(2)  # said when the step began
         if not proceed:
@@ -127,9 +133,9 @@ class SubnetworkActor(Actor):
             sent.wait()  # long ago: now its memory is free before the backward pass takes its own
         del sent
         with self.clock("subnetwork.backward"):
-            returned = self._return_replica_gradient(x_next, self._gradient)
+            returned = self._return_replica_gradient(replica_loss)
             self.optimizer.zero_grad()
-            seed_gradient(output, self._gradient).backward()
+            loss.backward()
         with self.clock("subnetwork.wait"):
             self._add_lent_gradient(lent_gradient)
             for transfer in (*lent, *returned):
@@ -189,13 +195,11 @@ class SubnetworkActor(Actor):
         for tensor, values in zip(tensors, _split(weights, tensors), strict=True):
             tensor.copy_(values)
 
-    def _return_replica_gradient(self, x_next: Tensor | None, gradient: Tensor) -> list[Transfer]:
+    def _return_replica_gradient(self, replica_loss: Tensor | None) -> list[Transfer]:
         """Send what −∂L/∂r_j contributes to C^{j+1}'s gradient to its owner."""
-        if self.next is None or x_next is None or not x_next.requires_grad:
+        if self.next is None or replica_loss is None:
             return []
-        gradients = torch.autograd.grad(
-            seed_gradient(x_next, -gradient), _trainable(cast(nn.Module, self.next_preprocess))
-        )
+        gradients = torch.autograd.grad(replica_loss, _trainable(cast(nn.Module, self.next_preprocess)))
         return [self.next.send(_flatten(list(gradients)))]
 
     def _add_lent_gradient(self, arriving: tuple[Tensor, Transfer] | None) -> None:

@@ -1,9 +1,12 @@
 """Runs training steps of a gang of real actors outside a sweep, for benchmarks that compare gangs."""
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from statistics import median, quantiles
 
+import psutil
 import ray
+from ray._private.state import actors
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator import cluster
@@ -16,18 +19,53 @@ TIMEOUT = 600.0
 """Seconds that an actor waits for another."""
 
 
-def run_epochs(job: Job, images: ImageData, *, epochs: int) -> Generator[dict[str, EpochReport], None, None]:
-    """Train some epochs in a gang that ends afterwards; reports by part, epoch by epoch."""
+@dataclass(frozen=True)
+class Turn:
+    """One epoch of a gang.
+
+    Attributes:
+        reports: by part.
+        processor_seconds: that all its actors have used, in the mean of the epoch's training steps.
+    """
+
+    reports: dict[str, EpochReport]
+    processor_seconds: float
+
+
+def take_turns(job: Job, images: ImageData, *, epochs: int) -> Generator[Turn, None, None]:
+    """Train some epochs in a gang that ends afterwards.
+
+    Between its turns the gang is frozen: an idle actor takes 1.5 % of a core, and many of them would slow
+    down whoever uses all cores, but not who leaves one free.
+    """
     cluster.connect(None)
     group = placement_group(job.resources.bundles)
     try:
         ray.get(group.ready())
         with Gang(job.config, job.tearing, ray.put(images), job.resources, group) as gang:
             gang.connect(TIMEOUT)
-            for epoch in range(1, epochs + 1):
-                yield gang.run_epoch(epoch)
+            processes = [psutil.Process(actors(actor._actor_id.hex())["Pid"]) for actor in gang.actors]
+            try:
+                for epoch in range(1, epochs + 1):
+                    for process in processes:
+                        process.resume()
+                    before = _used(processes)
+                    reports = gang.run_epoch(epoch)
+                    n_steps = len(next(iter(reports.values())).step_seconds)
+                    turn = Turn(reports, (_used(processes) - before) / n_steps)
+                    for process in processes:
+                        process.suspend()
+                    yield turn
+            finally:
+                for process in processes:
+                    process.resume()
     finally:
         remove_placement_group(group)
+
+
+def _used(processes: Sequence[psutil.Process]) -> float:
+    """Processor seconds so far."""
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
 
 
 def in_ms(seconds: Sequence[float]) -> str:

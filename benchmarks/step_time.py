@@ -7,7 +7,8 @@ all, what else those cores can do with it (data parallel, pipelines), and the to
 partition. The critical path follows from component times, once as the actors took them in these very
 steps, and once as measured right after, alone on one core; the step is played through on the cores there
 are. A machine's speed drifts, so ratios are formed within a round. Memory is what training has added to
-each process.
+each process. Where there are fewer cores than actors, no step can be shorter than the processor time of all
+its actors shared among the cores.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import pandas as pd
 import ray
 import torch
 
-from benchmarks.gang_steps import in_ms, run_epochs
+from benchmarks.gang_steps import in_ms, take_turns
 from models.cost_profile import measure_profile
 from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import interface_factories, plan_tearing
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="in each round; the first is left out")
     parser.add_argument("--rounds", type=int, default=10)
     asked = parser.parse_args()
-    images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}")
+    images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}", validation_subset=10)
     available = local_devices()
     # More cores than there are: idle gangs wait beside the one whose turn it is.
     cluster.connect(None, cpus=64)
@@ -124,13 +125,16 @@ def main() -> None:
     seconds: dict[str, list[list[float]]] = defaultdict(list)
     costs: dict[str, list[list[StepCosts]]] = defaultdict(list)
     busy: dict[str, list[StepCosts]] = defaultdict(list)
+    used: dict[str, list[float]] = defaultdict(list)
     last: dict[str, dict[str, EpochReport]] = {}
-    gangs = {name: run_epochs(job, images, epochs=asked.rounds + 1) for name, job in jobs.items()}
+    gangs = {name: take_turns(job, images, epochs=asked.rounds + 1) for name, job in jobs.items()}
     for gang in gangs.values():
         next(gang)  # the first epoch opens connections
     for _ in range(asked.rounds):
         for name, job in jobs.items():
-            last[name] = next(gangs[name])
+            turn = next(gangs[name])
+            last[name] = turn.reports
+            used[name].append(turn.processor_seconds)
             lead = next(iter(last[name].values()))
             seconds[name].append(lead.step_seconds[1:])
             if job.config.strategy == "parareal":
@@ -148,6 +152,7 @@ def main() -> None:
         every = [step for each in seconds[name] for step in each]
         row = {"": name, "step (ms, IQR)": in_ms(every), "n": len(every)}
         row |= {"speed-up (IQR)": spread(a / b for a, b in zip(steps[one], steps[name], strict=True))}
+        row |= {f"processor time / {cores} cores (ms)": f"{1e3 * median(used[name]) / cores:.1f}"}
         n = job.config.n_subnetworks
         reports = {part: r for part, r in last[name].items() if part != "driver"}
         memory = max(report.peak_memory_bytes for report in reports.values())

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gang_steps import in_ms, run_epochs
+from benchmarks.gang_steps import in_ms, take_turns
 from models.feedforward import FeedForward, Shape
 from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import plan_tearing
@@ -128,8 +128,8 @@ def main() -> None:
     print("|--:|--:|--:|--:|--:|")
     for n in asked.n_subnetworks:
         path = path_of(n)
-        (reports,) = run_epochs(job_of(n, images), images, epochs=1)
-        steps = reports["driver"].step_seconds[2:]  # the first ones open connections
+        (turn,) = take_turns(job_of(n, images), images, epochs=1)
+        steps = turn.reports["driver"].step_seconds[2:]  # the first ones open connections
         beyond, allowed = median(steps) - path, 0.1 * path + 0.002 * n
         print(
             f"| {n} | {1e3 * path:.0f} | {in_ms(steps)} | {1e3 * beyond:.0f} | {1e3 * allowed:.0f} |",

@@ -17,7 +17,7 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
     """Measure the gradient time of each job's components, one job after the other, on one device."""
     for job in jobs:
         trial_id = job.config.trial_id
-        console.print(f"timing the components of {trial_id}", highlight=False)
+        console.print(f"timing the components of {trial_id}", highlight=False, soft_wrap=True)
 
         def measure(device: torch.device, job: Job = job) -> list[Row]:
             times = time_components(
@@ -31,7 +31,7 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
         try:
             rows = run_alone(measure, job.resources, timeout=options.timeout)
         except MeasurementError as error:  # such as too little memory: no reason to lose the rest
-            console.print(f"{trial_id}: not timed: {error}", highlight=False, markup=False)
+            console.print(f"{trial_id}: not timed: {error}", highlight=False, markup=False, soft_wrap=True)
             continue
         store.write("timings", trial_id, store.read("timings", trial_id) + rows)
 

@@ -100,7 +100,7 @@ def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path)
     status, output = command.finish()
     assert status == 1, output
     assert "Traceback" not in output
-    assert re.search(r"-n2-.*: not timed: .*running low on\s+memory", output)
+    assert re.search(r"-n2-.*: not timed: .*running low on memory", output)
     (trial,) = pd.read_parquet(tmp_path / "trials").to_dict("records")
     assert trial["status"] == "failed"
     assert "running low on memory" in trial["error"]

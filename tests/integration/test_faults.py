@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from orchestrator.storage.store import Store
-from tests.integration.command import TINY, Command, epochs
+from tests.integration.command import TINY, UNTIMED, Command, epochs
 
 TRIAL = "ImplicitFunc"
 """What Tune calls the process of a trial."""
@@ -51,7 +51,7 @@ def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_wri
         ("-n2-", "epoch 2/3"): of(TRIAL, psutil.Process.suspend),
     }
     store = tmp_path / "store"
-    command = Command(*TINY, "--timeout", str(TIMEOUT), "--store", str(store))
+    command = Command(*UNTIMED, "--timeout", str(TIMEOUT), "--store", str(store))
     output = ""
     for line in command.lines():
         output += line
@@ -76,7 +76,7 @@ def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_wri
 
 
 def test_a_trial_whose_process_dies_again_and_again_fails_with_the_reason(tmp_path):
-    command = Command(*TINY, "--n-subnetworks", "2", "--max-failures", "1", "--store", str(tmp_path))
+    command = Command(*UNTIMED, "--n-subnetworks", "2", "--max-failures", "1", "--store", str(tmp_path))
     output = ""
     for line in command.lines():
         output += line
@@ -134,7 +134,7 @@ def fill(file):
 
 def test_a_full_disk_ends_the_sweep_with_its_name_and_once_there_is_room_it_goes_on(finished, small_disk):
     store, filler = small_disk / "store", small_disk / "filler"
-    command = Command(*TINY, "--timing-repeats", "0", "--store", str(store))
+    command = Command(*UNTIMED, "--store", str(store))
     output = ""
     for line in command.lines():
         output += line
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_sweep_with_its_name_and_once_there_is_room_it_goes
     assert command.await_end_of_descendants(30) == []
 
     filler.unlink()
-    status, output = Command(*TINY, "--timing-repeats", "0", "--store", str(store)).finish()
+    status, output = Command(*UNTIMED, "--store", str(store)).finish()
     assert status == 0, output
     assert f"{trial_id}: epoch 1/3" not in output
     expect_the_numbers_of(finished, store)
@@ -168,8 +168,8 @@ def a_cluster():
 
 
 def on(cluster, store):
-    options = ["--n-subnetworks", "2", "--cpus-per-actor", "1", "--timing-repeats", "0"]
-    return Command(*TINY, *options, "--address", cluster.address, "--store", str(store))
+    options = ["--n-subnetworks", "2", "--cpus-per-actor", "1"]
+    return Command(*UNTIMED, *options, "--address", cluster.address, "--store", str(store))
 
 
 def test_a_lost_node_changes_no_number_and_after_a_lost_cluster_the_same_command_goes_on(finished, tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load
-from tests.integration.command import TINY, Command, epochs
+from tests.integration.command import TINY, UNTIMED, Command, epochs
 
 
 def test_a_sweep_leaves_results_report_and_tables(finished):
@@ -31,8 +31,7 @@ def test_the_same_command_again_runs_nothing_and_more_values_only_the_new_trials
     assert "nothing to run" in output
     assert {path: path.read_bytes() for path in finished.glob("*/*.parquet")} == before
 
-    more = [option if option != "2" else "3" for option in TINY]
-    status, output = Command(*more, "--store", str(finished)).finish()
+    status, output = Command(*UNTIMED, "--n-subnetworks", "1", "3", "--store", str(finished)).finish()
     assert status == 0
     assert "1/1 trials done" in output
     assert {path: path.read_bytes() for path in before} == before
@@ -40,7 +39,7 @@ def test_the_same_command_again_runs_nothing_and_more_values_only_the_new_trials
 
 def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finished, tmp_path):
     expected = epochs(finished)
-    command = Command(*TINY, "--store", str(tmp_path))
+    command = Command(*UNTIMED, "--store", str(tmp_path))
     for line in command.lines():
         if "epoch 2/3" in line:  # epoch 3 of the first trial is under way
             command.process.kill()
@@ -50,7 +49,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finish
     done = epochs(tmp_path)
     assert 2 <= len(done) < len(expected)
 
-    again = Command(*TINY, "--store", str(tmp_path))
+    again = Command(*UNTIMED, "--store", str(tmp_path))
     status, output = again.finish()
     assert status == 0, output
     assert "epoch 1/3" in output  # of the trial that had not begun
@@ -63,7 +62,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finish
 
 def test_a_diverging_trial_leaves_the_rest_of_the_sweep_alone(tmp_path):
     command = Command(
-        *(*TINY, "--learning-rate", "1e30", "0.1", "--timing-repeats", "0", "--n-subnetworks", "2"),
+        *(*UNTIMED, "--learning-rate", "1e30", "0.1", "--n-subnetworks", "2"),
         *("--store", str(tmp_path)),
     )
     status, output = command.finish()

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from models.initialisation import ModuleFactory, as_factory, build_seeded
 
@@ -160,6 +161,9 @@ def _run_once(source: nn.Module | ModuleFactory, what: str, sample: torch.Tensor
         inputs = _required_inputs(module)
         if len(inputs) > 1:
             raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
+        if any(is_lazy(parameter) for parameter in module.parameters()):
+            # Its shapes, and with them the weights, would be settled in each process by itself.
+            raise ValueError("it holds a lazy module: give the number of its inputs")
         output = module(sample)
     except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         shape = tuple(sample.shape[1:])

@@ -65,6 +65,12 @@ def test_a_network_without_units_is_refused() -> None:
             nn.Linear(2, 2),
             r"unit 0 \(Bilinear\) .*\(2,\): it needs 2 inputs, input1, input2, and gets one tensor",
         ),
+        (
+            nn.LazyLinear(2),
+            [nn.Linear(2, 2)],
+            nn.Linear(2, 2),
+            r"the preprocess \(LazyLinear\) .* lazy module",
+        ),
         (nn.Linear(2, 2), [nn.LSTM(2, 2)], nn.Linear(2, 2), r"unit 0 \(LSTM\) returns tuple"),
         (nn.Linear(2, 2), [nn.Flatten(0)], nn.Linear(2, 2), r"unit 0 \(Flatten\) .*\(2,\): keep dimension 0"),
         (nn.Linear(2, 2), [nn.Module()], nn.Linear(2, 2), r"unit 0 \(Module\) .*forward"),

@@ -13,7 +13,7 @@ from models.parareal import PararealNetwork
 from models.registry import build_network
 from models.tearing import plan_tearing
 
-PAGE = (Path(__file__).parents[2] / "docs" / "own-network.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "own-network.md").read_text(encoding="utf-8")
 MODULE, LOOP, FACTORY, TRANSFORMER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (COMMAND,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 

@@ -11,6 +11,7 @@ actor per trial: the same networks as in parallel, and as many trials at a time 
 Table 1 at the end has each setting's mean error, standard deviation and difference to N = 1.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -50,10 +51,15 @@ STUDIES = {
 
 
 if __name__ == "__main__":
-    name, *dataset = sys.argv[1:]
-    store = Path("results", f"accuracy-{name}")
-    fixed = [*("--store", str(store), "--strategy", "serial", "--timing-repeats", "0")]
-    fixed += ["--dataset", *dataset] if dataset else []
-    for options in STUDIES[name]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("dataset", nargs="?", default="digits")
+    asked = parser.parse_args()
+    store = Path("results", f"accuracy-{asked.study}")
+    fixed = [*("--store", str(store), "--dataset", asked.dataset)]
+    fixed += ["--strategy", "serial", "--timing-repeats", "0"]
+    for options in STUDIES[asked.study]:
         if code := main([*options, *fixed]):  # refused, interrupted, or with trials that failed
             sys.exit(code)

@@ -175,11 +175,11 @@ class Store:
                     aside = path.with_name(f".{path.name}.damaged")
                     with writing(aside):
                         path.replace(aside)
-                    reason = str(error).rpartition(":")[0]
-                    told.append(f"{reason}: set aside as {aside.name}")
+                    why = str(error).rpartition(":")[0]
+                    told.append(f"{why}: set aside as {aside.name}")
                     if kind == "epochs":
                         for row in self.read("trials", trial_id):
-                            self.write("trials", trial_id, [row | {"status": "failed", "error": reason}])
+                            self.write("trials", trial_id, [row | {"status": "failed", "error": why}])
         return told
 
     def status(self, trial_id: str) -> str | None:

@@ -1,1 +1,1 @@
-"""Everything that runs inside the processes of a trial's gang, and the gang itself."""
+"""The processes of a gang, what passes between them, and how the living are told from the frozen."""

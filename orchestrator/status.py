@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import tyro
 from pyarrow import dataset
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -88,9 +89,10 @@ class SweepStatus:
 
     def __rich__(self) -> Group:
         """The summary, a table of the trials, and why some ended badly."""
-        table = Table()
+        # Narrow enough for 80 columns.
+        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
         table.add_column("trial", overflow="fold")
-        for column in ("status", "epoch", "validation error", "an epoch", "left"):
+        for column in ("status", "epoch", "error", "an epoch", "left"):
             table.add_column(column, no_wrap=True, justify="left" if column == "status" else "right")
         for trial in self.trials:
             table.add_row(

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from models.initialisation import derive_seed
 from orchestrator.actors.clock import Clock
+from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.actors.liveness import show_life
 from orchestrator.actors.metrics import Totals
-from orchestrator.actors.schedule import learning_rate
 from orchestrator.actors.sgd import SGD
 from orchestrator.actors.transport import Link, Rendezvous
 from orchestrator.config import TrialConfig

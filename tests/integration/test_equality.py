@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from models import PararealNetwork
 from models.partition import uniform
-from orchestrator.actors.schedule import learning_rate
+from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.config import PIPELINES, TORN
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import load_dataset

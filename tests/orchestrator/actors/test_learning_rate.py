@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.actors.schedule import learning_rate
+from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.presets import PRESETS
 
 PAPER = PRESETS["cifar10"].trials()[0]

@@ -28,6 +28,7 @@ from orchestrator.cluster import WORKER_ENVIRONMENT
 PARTS = {"whole": (54,), "first of N = 2": (18, 36), "first of N = 3": (12, 16, 26)}
 ALLOCATORS = {
     "glibc": {},
+    "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
     "jemalloc": {"LD_PRELOAD": str(JEMALLOC_SO), "MALLOC_CONF": WORKER_ENVIRONMENT["MALLOC_CONF"]},
 }
 BATCH, STEPS = 32, 8

@@ -1,6 +1,6 @@
 """Runs training steps of a gang of real actors outside a sweep, for benchmarks that compare gangs."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
@@ -32,11 +32,12 @@ class Turn:
     processor_seconds: float
 
 
-def take_turns(job: Job, images: ImageData, *, epochs: int) -> Generator[Turn, None, None]:
-    """Train some epochs in a gang that ends afterwards.
+def run_gang(job: Job, images: ImageData, *, epochs: int) -> Turn:
+    """Train some epochs in a gang that ends with them; what it reports of the last one.
 
-    Between its turns the gang is frozen: an idle actor takes 1.5 % of a core, and many of them would slow
-    down whoever uses all cores, but not who leaves one free.
+    Gangs that are to be compared are started anew in turns. One that stays alive while others have their
+    turn costs them 1.5 % of a core an actor, and may come back slower than it went: where the kernel takes
+    back memory that was not used for a while, it breaks huge pages up.
     """
     cluster.connect(None)
     group = placement_group(job.resources.bundles)
@@ -45,20 +46,12 @@ def take_turns(job: Job, images: ImageData, *, epochs: int) -> Generator[Turn, N
         with Gang(job.config, job.tearing, ray.put(images), job.resources, group) as gang:
             gang.connect(TIMEOUT)
             processes = [psutil.Process(actors(actor._actor_id.hex())["Pid"]) for actor in gang.actors]
-            try:
-                for epoch in range(1, epochs + 1):
-                    for process in processes:
-                        process.resume()
-                    before = _used(processes)
-                    reports = gang.run_epoch(epoch)
-                    n_steps = len(next(iter(reports.values())).step_seconds)
-                    turn = Turn(reports, (_used(processes) - before) / n_steps)
-                    for process in processes:
-                        process.suspend()
-                    yield turn
-            finally:
-                for process in processes:
-                    process.resume()
+            for epoch in range(1, epochs):
+                gang.run_epoch(epoch)
+            before = _used(processes)
+            reports = gang.run_epoch(epochs)
+            n_steps = len(next(iter(reports.values())).step_seconds)
+            return Turn(reports, (_used(processes) - before) / n_steps)
     finally:
         remove_placement_group(group)
 

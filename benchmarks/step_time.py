@@ -2,18 +2,19 @@
 
     python -m benchmarks.step_time                   ResNet-164, N = 2 and 3, on this machine's cores
 
-All gangs live at the same time and take turns, a few steps each: the untorn network on one core and on
-all, what else those cores can do with it (data parallel, pipelines), and the torn ones by every
-partition. The critical path follows from component times, once as the actors took them in these very
-steps, and once as measured right after, alone on one core; the step is played through on the cores there
-are. A machine's speed drifts, so ratios are formed within a round. Memory is what training has added to
-each process. Where there are fewer cores than actors, no step can be shorter than the processor time of all
-its actors shared among the cores.
+Gangs take turns, each started anew for one epoch to get warm and one that counts: the untorn network on
+one core and on all, what else those cores can do with it (data parallel, pipelines), and the torn ones by
+every partition. The critical path follows from component times, taken in three ways: right after, alone
+on one core, and side by side with as many such measurements as there are cores, and by the actors in these
+very steps. It is played through on the cores there are. A machine's speed drifts, so ratios are formed
+within a round. Memory is what training has added to each process. Where there are fewer cores than actors,
+no step can be shorter than the processor time of all its actors shared among the cores.
 """
 
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from math import prod
 from statistics import mean, median, quantiles
 
@@ -21,13 +22,12 @@ import pandas as pd
 import ray
 import torch
 
-from benchmarks.gang_steps import in_ms, take_turns
+from benchmarks.gang_steps import Turn, in_ms, run_gang
 from models.cost_profile import measure_profile
 from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import interface_factories, plan_tearing
 from models.timing import step_costs, time_components
 from orchestrator import cluster
-from orchestrator.actors.actor import EpochReport
 from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, gang_resources, local_devices
@@ -51,16 +51,13 @@ def main() -> None:
     )
     parser.add_argument("--channels-last", action="store_true", help="of all sides")
     parser.add_argument("--strategy", nargs="*", default=["data_parallel", "gpipe", "1f1b"])
-    parser.add_argument("--steps", type=int, default=4, help="in each round; the first is left out")
+    parser.add_argument("--steps", type=int, default=4, help="in each round")
     parser.add_argument("--rounds", type=int, default=10)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}", validation_subset=10)
     available = local_devices()
-    # More cores than there are: idle gangs wait beside the one whose turn it is.
-    cluster.connect(None, cpus=64)
+    cluster.connect(None)
     preprocess = "stem" if asked.coarse == "shortcut" else "strided"  # what it is accurate with
-    # Less than a core reserved: no core is locked by a gang that is not torn, while another has its turn.
-    one_core = GangResources(1, "cpu", cpus=0.99, gpus=0.0)
 
     def config(n: int, partition: str, strategy: Strategy = "parareal") -> TrialConfig:
         sweep = Sweep(
@@ -106,14 +103,14 @@ def main() -> None:
     serial = config(1, "uniform", "serial")
     cores = int(available.cpus)
     jobs = {
-        "serial, 1 core": Job(serial, plan_tearing(network), one_core),
-        f"serial, {cores} cores": Job(
-            serial, plan_tearing(network), GangResources(1, "cpu", cpus=available.cpus, gpus=0.0)
-        ),
+        f"serial, {n} core{'s'[: n > 1]}": Job(
+            serial, plan_tearing(network), GangResources(1, "cpu", cpus=n, gpus=0.0)
+        )
+        for n in (1, cores)
     }
     for strategy in asked.strategy:
         other = config(cores, "balanced" if strategy in PIPELINES else "uniform", strategy)
-        resources = GangResources(cores, "cpu", cpus=0.99, gpus=0.0)
+        resources = GangResources(cores, "cpu", cpus=1, gpus=0.0)
         jobs[f"{strategy}, {cores} cores"] = Job(other, tear_as_asked(other, network, profile), resources)
     for n in asked.n_subnetworks:
         for partition in asked.partition:
@@ -122,81 +119,126 @@ def main() -> None:
             resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available)
             jobs[f"N = {n}, {partition} {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
 
-    seconds: dict[str, list[list[float]]] = defaultdict(list)
-    costs: dict[str, list[list[StepCosts]]] = defaultdict(list)
-    busy: dict[str, list[StepCosts]] = defaultdict(list)
-    used: dict[str, list[float]] = defaultdict(list)
-    whole: dict[str, list[float]] = defaultdict(list)
-    last: dict[str, dict[str, EpochReport]] = {}
-    gangs = {name: take_turns(job, images, epochs=asked.rounds + 1) for name, job in jobs.items()}
-    for gang in gangs.values():
-        next(gang)  # the first epoch opens connections
+    rounds: dict[str, list[Round]] = defaultdict(list)
     for _ in range(asked.rounds):
         for name, job in jobs.items():
-            turn = next(gangs[name])
-            last[name] = turn.reports
-            used[name].append(turn.processor_seconds)
-            lead = next(iter(last[name].values()))
-            seconds[name].append(lead.step_seconds[1:])
-            whole[name].append(mean(lead.step_seconds))  # as the actors' clocks: all steps, the first as well
+            turn = run_gang(job, images, epochs=2)
+            measured: list[list[StepCosts]] = []
             if job.config.strategy == "parareal":
-                busy[name].append(costs_in(last[name]))
-                costs[name].append(ray.get(measure_components.remote(job)))
-            print(f"{name}: {in_ms(lead.step_seconds[1:])} ms", flush=True)
-    for gang in gangs.values():
-        gang.close()
+                for copies in (1, cores):
+                    calls = [measure_components.remote(job) for _ in range(copies)]
+                    measured.append([costs for call in ray.get(calls) for costs in call])
+            rounds[name].append(Round(turn, *measured))
+            print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
     cluster.disconnect()
-
-    one, *_ = steps = {name: list(map(median, rounds)) for name, rounds in seconds.items()}
-    serial_memory = last[one]["network"].peak_memory_bytes
-    rows = []
+    print_table(steps_row(name, each, next(iter(rounds.values())), cores) for name, each in rounds.items())
+    print_table(path_row(name, rounds[name], cores) for name in rounds if rounds[name][0].alone)
+    whole = peak_memory(rounds["serial, 1 core"])
     for name, job in jobs.items():
-        every = [step for each in seconds[name] for step in each]
-        row = {"": name, "step (ms, IQR)": in_ms(every), "n": len(every)}
-        row |= {"speed-up (IQR)": spread(a / b for a, b in zip(steps[one], steps[name], strict=True))}
-        row |= {f"processor time / {cores} cores (ms)": f"{1e3 * median(used[name]) / cores:.1f}"}
-        n = job.config.n_subnetworks
-        reports = {part: r for part, r in last[name].items() if part != "driver"}
-        memory = max(report.peak_memory_bytes for report in reports.values())
-        row |= {"memory (MiB)": f"{memory / MIB:.0f}"}
-        sent = sum(report.bytes_sent for report in last[name].values())
-        row |= {"sent (MiB)": f"{sent / MIB:.2f}"}
         if job.config.strategy == "parareal":
-            path = [median(map(critical_path, each)) for each in costs[name]]
-            here = [median(step_seconds(c, n_cores=cores) for c in each) for each in costs[name]]
-            # Actors that share a core interrupt each other: there their own times tell nothing.
-            own = [critical_path(each) for each in busy[name]] if n <= cores else None
-            least = sum(prod(job.tearing.shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
-            row |= {
-                "path (ms)": f"{1e3 * median(path):.1f}",
-                f"path on {cores} cores (ms)": f"{1e3 * median(here):.1f}",
-                "step / that (IQR)": spread(a / b for a, b in zip(steps[name], here, strict=True)),
-                "path in these steps (ms)": f"{1e3 * median(own):.1f}" if own else "",
-                "mean step / that (IQR)": spread(a / b for a, b in zip(whole[name], own, strict=True))
-                if own
-                else "",
-                "memory × N / serial": f"{memory * n / serial_memory:.2f}",
-                "sent / least": f"{sent / least:.4f}",
-            }
-        rows.append(row)
-    print(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True))
+            n, shape = job.config.n_subnetworks, job.tearing.shape
+            least = sum(prod(shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
+            memory = peak_memory(rounds[name]) * n / whole
+            sent = bytes_sent(rounds[name]) / least
+            print(f"{name}: memory × N / serial {memory:.2f}, sent / least {sent:.4f}")
 
 
-def costs_in(reports: dict[str, EpochReport]) -> StepCosts:
-    """What the components cost in the steps of an epoch, by their actors' clocks; g^j's includes C^j's."""
-    driver = reports["driver"].activities
-    subnetworks = [report.activities for part, report in reports.items() if part != "driver"]
-    n = len(subnetworks)
-    coarse = Cost(driver.get("coarse_network.forward", 0.0), driver.get("coarse_network.backward", 0.0))
-    return StepCosts(
-        preprocess=(Cost(0.0, 0.0),) * n,
-        subnetworks=tuple(
-            Cost(each["subnetwork.forward"], each["subnetwork.backward"]) for each in subnetworks
+@dataclass(frozen=True)
+class Round:
+    """A gang's turn, and what the torn one's components cost right after.
+
+    Attributes:
+        turn: what the gang reports.
+        alone: with nothing else on the machine.
+        side_by_side: with every core at work on components.
+    """
+
+    turn: Turn
+    alone: list[StepCosts] = field(default_factory=list)
+    side_by_side: list[StepCosts] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[float]:
+        """Seconds of each step, of the actor that is done last; the driver's first ends too soon."""
+        return max(self.turn.reports.values(), key=lambda report: report.seconds).step_seconds
+
+    @property
+    def in_step(self) -> StepCosts:
+        """What the components cost in these steps, by their actors' clocks; g^j's includes C^j's."""
+        driver = self.turn.reports["driver"].activities
+        subnetworks = [report.activities for part, report in self.turn.reports.items() if part != "driver"]
+        n = len(subnetworks)
+        coarse = Cost(driver["coarse_network.forward"] / (n - 1), driver["coarse_network.backward"] / (n - 1))
+        return StepCosts(
+            preprocess=(Cost(0.0, 0.0),) * n,
+            subnetworks=tuple(
+                Cost(each["subnetwork.forward"], each["subnetwork.backward"]) for each in subnetworks
+            ),
+            coarse_network=(coarse,) * (n - 1),
+            postprocess=Cost(driver["postprocess.forward"], driver["postprocess.backward"]),
+            optimizers=(
+                *(each["subnetwork.optimizer"] for each in subnetworks),
+                driver["driver.optimizer"],
+            ),
+        )
+
+
+def steps_row(name: str, rounds: list[Round], serial: list[Round], cores: int) -> dict[str, object]:
+    """How long the steps of a gang took, and what they took."""
+    every = [step for each in rounds for step in each.steps]
+    faster = [median(a.steps) / median(b.steps) for a, b in zip(serial, rounds, strict=True)]
+    return {
+        "": name,
+        "step (ms, IQR)": in_ms(every),
+        "n": len(every),
+        "speed-up (IQR)": spread(faster),
+        f"processor time / {cores} cores (ms)": (
+            f"{1e3 * median(each.turn.processor_seconds for each in rounds) / cores:.0f}"
         ),
-        coarse_network=(Cost(coarse.forward / (n - 1), coarse.backward / (n - 1)),) * (n - 1),
-        postprocess=Cost(driver["postprocess.forward"], driver["postprocess.backward"]),
-        optimizers=(*(each["subnetwork.optimizer"] for each in subnetworks), driver["driver.optimizer"]),
-    )
+        "memory (MiB)": f"{peak_memory(rounds) / MIB:.0f}",
+        "sent (MiB)": f"{bytes_sent(rounds) / MIB:.2f}",
+    }
+
+
+def path_row(name: str, rounds: list[Round], cores: int) -> dict[str, object]:
+    """A torn gang's steps beside the critical path, by components timed in three ways."""
+    row: dict[str, object] = {
+        "": name,
+        "path, components alone (ms)": in_ms(
+            [critical_path(costs) for each in rounds for costs in each.alone]
+        ),
+    }
+    ways: dict[str, list[float]] = {}
+    for way, measured in (
+        ("alone", [each.alone for each in rounds]),
+        ("side by side", [each.side_by_side for each in rounds]),
+    ):
+        ways[way] = [median(step_seconds(costs, n_cores=cores) for costs in each) for each in measured]
+    if len(rounds[0].turn.reports) - 1 <= cores:
+        # Actors that share a core interrupt each other: there their own times tell nothing.
+        ways["in these steps"] = [critical_path(each.in_step) for each in rounds]
+    for way, paths in ways.items():
+        # Actors' clocks give means over an epoch, so there it is the steps' mean that compares.
+        average = mean if way == "in these steps" else median
+        row[f"{way}, on {cores} cores (ms)"] = in_ms(paths)
+        row[f"step / {way}"] = spread(average(a.steps) / b for a, b in zip(rounds, paths, strict=True))
+    return row
+
+
+def peak_memory(rounds: list[Round]) -> int:
+    """Bytes of the largest actor but the driver."""
+    reports = rounds[-1].turn.reports
+    return max(report.peak_memory_bytes for part, report in reports.items() if part != "driver")
+
+
+def bytes_sent(rounds: list[Round]) -> float:
+    """Bytes that all actors send in a step."""
+    return sum(report.bytes_sent for report in rounds[-1].turn.reports.values())
+
+
+def print_table(rows: Iterable[dict[str, object]]) -> None:
+    """Print rows as Markdown."""
+    print(pd.DataFrame(rows).fillna("").to_markdown(index=False, disable_numparse=True), end="\n\n")
 
 
 def spread(ratios: Iterable[float]) -> str:

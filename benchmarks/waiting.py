@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gang_steps import in_ms, take_turns
+from benchmarks.gang_steps import in_ms, run_gang
 from models.feedforward import FeedForward, Shape
 from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import plan_tearing
@@ -128,7 +128,7 @@ def main() -> None:
     print("|--:|--:|--:|--:|--:|")
     for n in asked.n_subnetworks:
         path = path_of(n)
-        (turn,) = take_turns(job_of(n, images), images, epochs=1)
+        turn = run_gang(job_of(n, images), images, epochs=1)
         steps = turn.reports["driver"].step_seconds[2:]  # the first ones open connections
         beyond, allowed = median(steps) - path, 0.1 * path + 0.002 * n
         print(

@@ -182,12 +182,16 @@ class _Record:
     def add(self, epoch: int, reports: dict[str, EpochReport]) -> Row:
         """Store an epoch's row and where its steps' time went; returns the row."""
         lead = next(report for report in reports.values() if report.metrics)
+        # The driver is done with an epoch before the subnetworks' last backward pass is.
+        slowest = max(reports.values(), key=lambda report: report.seconds)
+        n_images = len(slowest.step_seconds) * self._trial["batch_size"]
         row = {
             "trial_id": self._id,
             "epoch": epoch,
             **lead.metrics,
-            "seconds": lead.seconds,
-            "step_seconds": statistics.median(lead.step_seconds),
+            "seconds": slowest.seconds,
+            "samples_per_second": n_images / slowest.seconds,
+            "step_seconds": statistics.median(slowest.step_seconds),
             "bytes_sent": round(sum(report.bytes_sent for report in reports.values())),
             "peak_memory_bytes": max(report.peak_memory_bytes for report in reports.values()),
         }

@@ -163,8 +163,7 @@ class Actor:
         n = len(self._step_seconds) or self.batches.n_train_steps
         metrics: dict[str, float] = {}
         if rate is not None and training is not None:
-            metrics = {"learning_rate": rate, "samples_per_second": n * self.config.batch_size / seconds}
-            metrics |= {"train_loss": training.loss, "train_error": training.error}
+            metrics = {"learning_rate": rate, "train_loss": training.loss, "train_error": training.error}
         if validation is not None:
             metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
         return EpochReport(

@@ -1,4 +1,4 @@
-"""Data-parallel and pipelined trials through the death of their actors, against the serial trial."""
+"""Trials of all strategies: through the death of their actors, against the serial one; what they store."""
 
 from dataclasses import replace
 
@@ -114,3 +114,12 @@ def test_a_frozen_stage_ends_the_gang(local_ray, trial):
         frozen.kill()
     finally:
         remove_placement_group(group)
+
+
+@pytest.mark.parametrize("strategy", ["parareal", "gpipe"])
+def test_an_epoch_lasts_until_its_last_actor_is_done(local_ray, trial, tmp_path, strategy):
+    config = trial(strategy=strategy, depth=38, width=16, train_subset=64, batch_size=64, epochs=2)
+    epochs, _, timings = run(config, Store(tmp_path))
+    actors = timings[timings["mode"] == "wall"].groupby(["repeat", "subnetwork"])["seconds"].sum()
+    for epoch, seconds in zip(epochs["epoch"], epochs["seconds"], strict=True):  # of a single step
+        assert actors[epoch - 1].max() <= seconds

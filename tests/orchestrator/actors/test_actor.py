@@ -133,7 +133,6 @@ def test_only_the_actor_that_computes_the_loss_reports_metrics():
     validation.add(torch.tensor(0.5), torch.eye(3), torch.tensor([0, 1, 2]))
     assert actor.report(True, 2.0, 0.1, training, validation).metrics == {
         "learning_rate": 0.1,
-        "samples_per_second": 12.0,
         "train_loss": 1.5,
         "train_error": pytest.approx(100 / 3),
         "validation_loss": 0.5,

@@ -131,7 +131,7 @@ def main() -> None:
             rounds[name].append(Round(turn, *measured))
             print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
     cluster.disconnect()
-    print_table(steps_row(name, each, next(iter(rounds.values())), cores) for name, each in rounds.items())
+    print_table(steps_row(name, each, next(iter(rounds.values()))) for name, each in rounds.items())
     print_table(path_row(name, rounds[name], cores) for name in rounds if rounds[name][0].alone)
     whole = peak_memory(rounds["serial, 1 core"])
     for name, job in jobs.items():
@@ -183,7 +183,7 @@ class Round:
         )
 
 
-def steps_row(name: str, rounds: list[Round], serial: list[Round], cores: int) -> dict[str, object]:
+def steps_row(name: str, rounds: list[Round], serial: list[Round]) -> dict[str, object]:
     """How long the steps of a gang took, and what they took."""
     every = [step for each in rounds for step in each.steps]
     faster = [median(a.steps) / median(b.steps) for a, b in zip(serial, rounds, strict=True)]
@@ -192,35 +192,32 @@ def steps_row(name: str, rounds: list[Round], serial: list[Round], cores: int) -
         "step (ms, IQR)": in_ms(every),
         "n": len(every),
         "speed-up (IQR)": spread(faster),
-        f"processor time / {cores} cores (ms)": (
-            f"{1e3 * median(each.turn.processor_seconds for each in rounds) / cores:.0f}"
-        ),
+        "processor time (ms)": f"{1e3 * median(each.turn.processor_seconds for each in rounds):.0f}",
         "memory (MiB)": f"{peak_memory(rounds) / MIB:.0f}",
         "sent (MiB)": f"{bytes_sent(rounds) / MIB:.2f}",
     }
 
 
 def path_row(name: str, rounds: list[Round], cores: int) -> dict[str, object]:
-    """A torn gang's steps beside the critical path, by components timed in three ways."""
-    row: dict[str, object] = {
-        "": name,
-        "path, components alone (ms)": in_ms(
-            [critical_path(costs) for each in rounds for costs in each.alone]
-        ),
+    """A torn gang's steps beside the critical path on ``cores`` cores, by components timed in three ways."""
+
+    def played(measured: Iterable[list[StepCosts]]) -> list[float]:
+        return [median(step_seconds(costs, n_cores=cores) for costs in each) for each in measured]
+
+    ways = {
+        "alone": played(each.alone for each in rounds),
+        "side by side": played(each.side_by_side for each in rounds),
+        # Not a path: what no schedule can go below.
+        "processor time": [each.turn.processor_seconds / cores for each in rounds],
     }
-    ways: dict[str, list[float]] = {}
-    for way, measured in (
-        ("alone", [each.alone for each in rounds]),
-        ("side by side", [each.side_by_side for each in rounds]),
-    ):
-        ways[way] = [median(step_seconds(costs, n_cores=cores) for costs in each) for each in measured]
     if len(rounds[0].turn.reports) - 1 <= cores:
         # Actors that share a core interrupt each other: there their own times tell nothing.
         ways["in these steps"] = [critical_path(each.in_step) for each in rounds]
+    row: dict[str, object] = {"": name}
     for way, paths in ways.items():
-        # Actors' clocks give means over an epoch, so there it is the steps' mean that compares.
-        average = mean if way == "in these steps" else median
-        row[f"{way}, on {cores} cores (ms)"] = in_ms(paths)
+        # Actors report means over an epoch, so there it is the steps' mean that compares.
+        average = mean if way in ("in these steps", "processor time") else median
+        row[f"{way} (ms)"] = in_ms(paths)
         row[f"step / {way}"] = spread(average(a.steps) / b for a, b in zip(rounds, paths, strict=True))
     return row
 

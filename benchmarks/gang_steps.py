@@ -25,7 +25,8 @@ class Turn:
 
     Attributes:
         reports: by part.
-        processor_seconds: that all its actors have used, in the mean of the epoch's training steps.
+        processor_seconds: that all its actors have used, by the number of training steps; validation and
+            saving the weights are in it.
     """
 
     reports: dict[str, EpochReport]

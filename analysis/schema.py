@@ -83,7 +83,9 @@ COLUMNS: dict[str, list[Column]] = {
         Column("samples_per_second", REAL, "images/s", "training images by these seconds"),
         Column("step_seconds", REAL, "s", "median duration of a training step; the first epoch warms up"),
         Column("bytes_sent", WHOLE, "B", "what all actors send to one another in a training step"),
-        Column("peak_memory_bytes", WHOLE, "B", "of the largest actor: growth of its process, or on the GPU"),
+        Column(
+            "peak_memory_bytes", WHOLE, "B", "of the largest actor: growth of its own memory, or on the GPU"
+        ),
     ],
     "timings": [
         TRIAL_ID,

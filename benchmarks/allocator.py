@@ -22,7 +22,7 @@ from models.autograd import seed_gradient
 from models.compute import Compute
 from models.resnet import resnet
 from models.tearing import plan_tearing
-from orchestrator.actors.actor import process_memory
+from orchestrator.actors.actor import private_memory
 from orchestrator.cluster import WORKER_ENVIRONMENT
 
 PARTS = {"whole": (54,), "first of N = 2": (18, 36), "first of N = 3": (12, 16, 26)}
@@ -35,7 +35,7 @@ BATCH, STEPS = 32, 8
 
 
 def measure(sizes: tuple[int, ...]) -> tuple[list[float], float]:
-    """Seconds of each step but the first two, and MiB that training has added to this process at its peak."""
+    """Seconds of each step but the first two, and MiB that the process's own memory has grown by."""
     torch.set_num_threads(1)
     compute = Compute(channels_last=True)
     tearing = plan_tearing(resnet(164), len(sizes), partition=sizes, preprocess="stem", coarse="shortcut")
@@ -47,7 +47,7 @@ def measure(sizes: tuple[int, ...]) -> tuple[list[float], float]:
         )
     )
     images = torch.randn(BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
-    before = process_memory("VmRSS")
+    before = private_memory()
     seconds = []
     for _ in range(STEPS):
         start = time.perf_counter()
@@ -56,7 +56,7 @@ def measure(sizes: tuple[int, ...]) -> tuple[list[float], float]:
         module.zero_grad()
         del output
         seconds.append(time.perf_counter() - start)
-    return seconds[2:], (process_memory("VmHWM") - before) / 2**20
+    return seconds[2:], (private_memory(peak=True) - before) / 2**20
 
 
 def main() -> None:

@@ -1,12 +1,9 @@
 """Runs training steps of a gang of real actors outside a sweep, for benchmarks that compare gangs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median, quantiles
 
-import psutil
 import ray
-from ray._private.state import actors
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator import cluster
@@ -19,22 +16,8 @@ TIMEOUT = 600.0
 """Seconds that an actor waits for another."""
 
 
-@dataclass(frozen=True)
-class Turn:
-    """One epoch of a gang.
-
-    Attributes:
-        reports: by part.
-        processor_seconds: that all its actors have used, by the number of training steps; validation and
-            saving the weights are in it.
-    """
-
-    reports: dict[str, EpochReport]
-    processor_seconds: float
-
-
-def run_gang(job: Job, images: ImageData, *, epochs: int) -> Turn:
-    """Train some epochs in a gang that ends with them; what it reports of the last one.
+def run_gang(job: Job, images: ImageData, *, epochs: int) -> dict[str, EpochReport]:
+    """Train some epochs in a gang that ends with them; its reports of the last one, by part.
 
     Gangs that are to be compared are started anew in turns. One that stays alive while others have their
     turn costs them 1.5 % of a core an actor, and may come back slower than it went: where the kernel takes
@@ -46,20 +29,11 @@ def run_gang(job: Job, images: ImageData, *, epochs: int) -> Turn:
         ray.get(group.ready())
         with Gang(job.config, job.tearing, ray.put(images), job.resources, group) as gang:
             gang.connect(TIMEOUT)
-            processes = [psutil.Process(actors(actor._actor_id.hex())["Pid"]) for actor in gang.actors]
             for epoch in range(1, epochs):
                 gang.run_epoch(epoch)
-            before = _used(processes)
-            reports = gang.run_epoch(epochs)
-            n_steps = len(next(iter(reports.values())).step_seconds)
-            return Turn(reports, (_used(processes) - before) / n_steps)
+            return gang.run_epoch(epochs)
     finally:
         remove_placement_group(group)
-
-
-def _used(processes: Sequence[psutil.Process]) -> float:
-    """Processor seconds so far."""
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
 
 
 def in_ms(seconds: Sequence[float]) -> str:

@@ -2,19 +2,22 @@
 
     python -m benchmarks.step_time                   ResNet-164, N = 2 and 3, on this machine's cores
 
-Gangs take turns, each started anew for one epoch to get warm and one that counts: the untorn network on
-one core and on all, what else those cores can do with it (data parallel, pipelines), and the torn ones by
-every partition. The critical path follows from component times, taken in three ways: right after, alone
-on one core, and side by side with as many such measurements as there are cores, and by the actors in these
-very steps. It is played through on the cores there are. A machine's speed drifts, so ratios are formed
-within a round. Memory is what training has added to each process. Where there are fewer cores than actors,
-no step can be shorter than the processor time of all its actors shared among the cores.
+Gangs take turns, each started anew for two epochs to get warm and one that counts: the untorn network on
+one core and on all, as many untorn networks at once as there are cores, which shows how much those bring
+at all, what else they can do with one network (data parallel, pipelines), and the torn ones by every
+partition. The critical path follows from what components cost, and is played through on the cores there
+are. Costs are taken in two ways: processor time in these very steps, and time alone on the machine, right
+after. No schedule on so many cores is shorter than the processor time of all actors divided by them. A
+machine's speed drifts, so ratios are formed within a round. Memory is what training has added to each
+process.
 """
 
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from statistics import mean, median, quantiles
 
@@ -22,12 +25,13 @@ import pandas as pd
 import ray
 import torch
 
-from benchmarks.gang_steps import Turn, in_ms, run_gang
+from benchmarks.gang_steps import in_ms, run_gang
 from models.cost_profile import measure_profile
-from models.step_time import Cost, StepCosts, critical_path
+from models.step_time import Cost, StepCosts
 from models.tearing import interface_factories, plan_tearing
 from models.timing import step_costs, time_components
 from orchestrator import cluster
+from orchestrator.actors.actor import EpochReport
 from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, gang_resources, local_devices
@@ -36,6 +40,7 @@ from orchestrator.plan import describe, tear_as_asked
 from orchestrator.trial import Job
 
 MIB = 2**20
+SERIAL = "serial, 1 core"
 
 
 def main() -> None:
@@ -51,7 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--channels-last", action="store_true", help="of all sides")
     parser.add_argument("--strategy", nargs="*", default=["data_parallel", "gpipe", "1f1b"])
-    parser.add_argument("--steps", type=int, default=5, help="in each round")
+    parser.add_argument("--steps", type=int, default=10, help="in each round")
     parser.add_argument("--rounds", type=int, default=8)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}", validation_subset=10)
@@ -119,21 +124,22 @@ def main() -> None:
             resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available)
             jobs[f"N = {n}, {partition} {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
 
+    at_once = f"{cores} serial at once, a core each"
+    run = partial(run_gang, images=images, epochs=3)
     rounds: dict[str, list[Round]] = defaultdict(list)
     for _ in range(asked.rounds):
+        with ThreadPoolExecutor(cores) as pool:
+            each = list(pool.map(run, [jobs[SERIAL]] * cores))
+        rounds[at_once].append(Round({f"network-{i}": one["network"] for i, one in enumerate(each)}, cores))
         for name, job in jobs.items():
-            turn = run_gang(job, images, epochs=2)
-            measured: list[list[StepCosts]] = []
-            if job.config.strategy == "parareal":
-                for copies in (1, cores):
-                    calls = [measure_components.remote(job) for _ in range(copies)]
-                    measured.append([costs for call in ray.get(calls) for costs in call])
-            rounds[name].append(Round(turn, *measured))
+            reports = run(job)
+            torn = job.config.strategy == "parareal"
+            rounds[name].append(Round(reports, alone=ray.get(measure_components.remote(job)) if torn else []))
             print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
     cluster.disconnect()
-    print_table(steps_row(name, each, next(iter(rounds.values()))) for name, each in rounds.items())
+    print_table(steps_row(name, rounds[name], rounds[SERIAL]) for name in (*jobs, at_once))
     print_table(path_row(name, rounds[name], cores) for name in rounds if rounds[name][0].alone)
-    whole = peak_memory(rounds["serial, 1 core"])
+    whole = peak_memory(rounds[SERIAL])
     for name, job in jobs.items():
         if job.config.strategy == "parareal":
             n, shape = job.config.n_subnetworks, job.tearing.shape
@@ -145,28 +151,33 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Round:
-    """A gang's turn, and what the torn one's components cost right after.
+    """A gang's turn.
 
     Attributes:
-        turn: what the gang reports.
-        alone: with nothing else on the machine.
-        side_by_side: with every core at work on components.
+        reports: by part.
+        copies: networks that are trained at once.
+        alone: what the components cost right after, with nothing else on the machine.
     """
 
-    turn: Turn
+    reports: dict[str, EpochReport]
+    copies: int = 1
     alone: list[StepCosts] = field(default_factory=list)
-    side_by_side: list[StepCosts] = field(default_factory=list)
 
     @property
     def steps(self) -> list[float]:
         """Seconds of each step, of the actor that is done last; the driver's first ends too soon."""
-        return max(self.turn.reports.values(), key=lambda report: report.seconds).step_seconds
+        return max(self.reports.values(), key=lambda report: report.seconds).step_seconds
+
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time of a step, of all actors."""
+        return sum(report.processor_seconds for report in self.reports.values())
 
     @property
     def in_step(self) -> StepCosts:
-        """What the components cost in these steps, by their actors' clocks; g^j's includes C^j's."""
-        driver = self.turn.reports["driver"].activities
-        subnetworks = [report.activities for part, report in self.turn.reports.items() if part != "driver"]
+        """What the components cost in these steps, by their actors' processor time; g^j's includes C^j's."""
+        driver = self.reports["driver"].processor_activities
+        subnetworks = [self.reports[part].processor_activities for part in self.reports if part != "driver"]
         n = len(subnetworks)
         coarse = Cost(driver["coarse_network.forward"] / (n - 1), driver["coarse_network.backward"] / (n - 1))
         return StepCosts(
@@ -186,51 +197,43 @@ class Round:
 def steps_row(name: str, rounds: list[Round], serial: list[Round]) -> dict[str, object]:
     """How long the steps of a gang took, and what they took."""
     every = [step for each in rounds for step in each.steps]
-    faster = [median(a.steps) / median(b.steps) for a, b in zip(serial, rounds, strict=True)]
+    faster = [b.copies * median(a.steps) / median(b.steps) for a, b in zip(serial, rounds, strict=True)]
     return {
         "": name,
         "step (ms, IQR)": in_ms(every),
         "n": len(every),
         "speed-up (IQR)": spread(faster),
-        "processor time (ms)": f"{1e3 * median(each.turn.processor_seconds for each in rounds):.0f}",
+        "processor time (ms)": f"{1e3 * median(each.processor_seconds for each in rounds):.0f}",
         "memory (MiB)": f"{peak_memory(rounds) / MIB:.0f}",
         "sent (MiB)": f"{bytes_sent(rounds) / MIB:.2f}",
     }
 
 
 def path_row(name: str, rounds: list[Round], cores: int) -> dict[str, object]:
-    """A torn gang's steps beside the critical path on ``cores`` cores, by components timed in three ways."""
-
-    def played(measured: Iterable[list[StepCosts]]) -> list[float]:
-        return [median(step_seconds(costs, n_cores=cores) for costs in each) for each in measured]
-
+    """A torn gang's steps beside the critical path on ``cores`` cores."""
+    on_cores = partial(step_seconds, n_cores=cores)
     ways = {
-        "alone": played(each.alone for each in rounds),
-        "side by side": played(each.side_by_side for each in rounds),
-        # Not a path: what no schedule can go below.
-        "processor time": [each.turn.processor_seconds / cores for each in rounds],
+        "path, in these steps": [on_cores(each.in_step) for each in rounds],
+        "path, alone": [median(map(on_cores, each.alone)) for each in rounds],
+        "processor time / cores": [each.processor_seconds / cores for each in rounds],
     }
-    if len(rounds[0].turn.reports) - 1 <= cores:
-        # Actors that share a core interrupt each other: there their own times tell nothing.
-        ways["in these steps"] = [critical_path(each.in_step) for each in rounds]
     row: dict[str, object] = {"": name}
-    for way, paths in ways.items():
-        # Actors report means over an epoch, so there it is the steps' mean that compares.
-        average = mean if way in ("in these steps", "processor time") else median
-        row[f"{way} (ms)"] = in_ms(paths)
-        row[f"step / {way}"] = spread(average(a.steps) / b for a, b in zip(rounds, paths, strict=True))
+    for way, seconds in ways.items():
+        row[f"{way} (ms)"] = in_ms(seconds)
+        # The actors report means over the epoch.
+        row[f"step / {way}"] = spread(mean(a.steps) / b for a, b in zip(rounds, seconds, strict=True))
     return row
 
 
 def peak_memory(rounds: list[Round]) -> int:
     """Bytes of the largest actor but the driver."""
-    reports = rounds[-1].turn.reports
+    reports = rounds[-1].reports
     return max(report.peak_memory_bytes for part, report in reports.items() if part != "driver")
 
 
 def bytes_sent(rounds: list[Round]) -> float:
     """Bytes that all actors send in a step."""
-    return sum(report.bytes_sent for report in rounds[-1].turn.reports.values())
+    return sum(report.bytes_sent for report in rounds[-1].reports.values())
 
 
 def print_table(rows: Iterable[dict[str, object]]) -> None:

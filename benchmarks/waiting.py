@@ -128,8 +128,8 @@ def main() -> None:
     print("|--:|--:|--:|--:|--:|")
     for n in asked.n_subnetworks:
         path = path_of(n)
-        turn = run_gang(job_of(n, images), images, epochs=1)
-        steps = turn.reports["driver"].step_seconds[2:]  # the first ones open connections
+        reports = run_gang(job_of(n, images), images, epochs=1)
+        steps = reports["driver"].step_seconds[2:]  # the first ones open connections
         beyond, allowed = median(steps) - path, 0.1 * path + 0.002 * n
         print(
             f"| {n} | {1e3 * path:.0f} | {in_ms(steps)} | {1e3 * beyond:.0f} | {1e3 * allowed:.0f} |",

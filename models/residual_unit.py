@@ -58,12 +58,12 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_channels, H, W) to (batch, out_channels, H / stride, W / stride)."""
-        activated = F.relu(self.bn1(x))
+        activated = F.relu(self.bn1(x), inplace=True)  # nothing else reads what a BN returns
         if self.shortcut is None:
             identity = x
         else:
             identity = self.shortcut(activated if self.shortcut_input == "activated" else x)
         out = self.conv1(activated)
-        out = self.conv2(F.relu(self.bn2(out)))
-        out = self.conv3(F.relu(self.bn3(out)))
+        out = self.conv2(F.relu(self.bn2(out), inplace=True))
+        out = self.conv3(F.relu(self.bn3(out), inplace=True))
         return cast(Tensor, out + identity)

@@ -34,9 +34,11 @@ class EpochReport:
         seconds: training time of the epoch.
         step_seconds: duration of each training step.
         activities: mean seconds a training step, by "component.activity" such as "subnetwork.wait".
+        processor_activities: of these, processor time of the thread that trains; empty on a GPU.
+        processor_seconds: mean processor time of a training step, of all the process's threads.
         bytes_sent: what the actor sent to others in a training step, on average.
         peak_memory_bytes: most memory that training has taken: allocated on the GPU in this epoch, or
-            how much the process has grown since before its network was built.
+            how much the process's own memory has grown since before its network was built.
         state: the actor's checkpoint, see :meth:`Actor.state`.
         metrics: losses and errors, from the actor that computes the loss; empty from a subnetwork.
     """
@@ -45,6 +47,8 @@ class EpochReport:
     seconds: float
     step_seconds: list[float]
     activities: dict[str, float]
+    processor_activities: dict[str, float]
+    processor_seconds: float
     bytes_sent: float
     peak_memory_bytes: int
     state: bytes
@@ -79,7 +83,7 @@ class Actor:
             dtype=self.compute.weight_dtype,
             augment=config.augment,
         )
-        self._memory_before = process_memory("VmRSS")
+        self._memory_before = private_memory()
 
     def share_gpu(self, resources: GangResources) -> GangResources:
         """What another actor needs to use this one's GPU as well."""
@@ -123,6 +127,7 @@ class Actor:
         """Start the clock, and make random draws the epoch's own; returns the learning rate."""
         self.clock = Clock(self.device)
         self._step_seconds: list[float] = []
+        self._processor_seconds = 0.0
         self._bytes_sent = 0
         torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
         if self.device.type == "cuda":
@@ -141,15 +146,16 @@ class Actor:
     def training_step(self) -> Iterator[None]:
         """Measure the block as one training step: how long it takes and how much it sends."""
         sent = self.bytes_sent()
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         yield
         self._step_seconds.append(time.perf_counter() - start)
+        self._processor_seconds += time.process_time() - used
         self._bytes_sent += self.bytes_sent() - sent
 
     def _peak_memory_bytes(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated()
-        return process_memory("VmHWM") - self._memory_before
+        return private_memory(peak=True) - self._memory_before
 
     def report(
         self,
@@ -171,6 +177,8 @@ class Actor:
             seconds,
             self._step_seconds or [seconds / n],
             {name: total / n for name, total in self.clock.seconds().items()},
+            {name: total / n for name, total in self.clock.processor_seconds().items()},
+            self._processor_seconds / n,
             self._bytes_sent / n,
             self._peak_memory_bytes(),
             self.state(),
@@ -178,7 +186,16 @@ class Actor:
         )
 
 
-def process_memory(entry: str) -> int:
-    """Bytes that the kernel gives for this process: resident now (VmRSS) or at most so far (VmHWM)."""
+def private_memory(*, peak: bool = False) -> int:
+    """Bytes of this process's own memory: now, or the most so far.
+
+    Own is what is resident and stands for no file and no shared memory: the processes of a host have in
+    common the libraries, more of which are loaded as training calls them, and the images in Ray's object
+    store. Of the peak, as many pages are taken to be shared as are now.
+    """
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status[entry].split()[0]) * 1024
+    resident, *shared = (
+        int(status[entry].split()[0]) * 1024
+        for entry in ("VmHWM" if peak else "VmRSS", "RssFile", "RssShmem")
+    )
+    return resident - sum(shared)

@@ -138,7 +138,8 @@ class DriverActor(Actor):
             with self.clock("driver.wait"):
                 transfer.wait()
             if corrections:
-                residual.add_(corrections[-1].detach())
+                with self.clock("coarse_network.forward"):
+                    residual.add_(corrections[-1].detach())
             leaves.append(residual.detach().requires_grad_(with_grad))
             if j < len(arriving):
                 with self.clock("coarse_network.forward"), self.compute.autocast():

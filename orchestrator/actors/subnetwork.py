@@ -111,13 +111,14 @@ class SubnetworkActor(Actor):
             self._refresh_replica(replica)
         with self.clock("subnetwork.forward"), self.compute.autocast():
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
-        sent = self._send_residual(output, x_next)
+            residual = self._residual(output, x_next)
+        sent = self.driver.send(residual)
         # ∂L/∂r_j will come into self._gradient; until then only what the backward pass needs is kept.
         loss = seed_gradient(output, self._gradient)
         replica_loss = None
         if x_next is not None and x_next.requires_grad:
             replica_loss = seed_gradient(x_next, self._gradient, scale=-1.0)
-        del output, x_next
+        del output, x_next, residual
         with self.clock("subnetwork.wait"):
             rate, proceed = self.driver.receive_word(2)  # said when the step began
         if not proceed:
@@ -159,14 +160,14 @@ class SubnetworkActor(Actor):
                 x_next = None if self.next_preprocess is None else self.next_preprocess(images)
             for transfer in transfers:
                 transfer.wait()
-            transfers = [self._send_residual(output, x_next)]
+            transfers = [self.driver.send(self._residual(output, x_next))]
         for transfer in transfers:
             transfer.wait()
 
-    def _send_residual(self, output: Tensor, x_next: Tensor | None) -> Transfer:
-        """Start sending r_j = y_j − C^{j+1}(x), or y_N."""
+    def _residual(self, output: Tensor, x_next: Tensor | None) -> Tensor:
+        """r_j = y_j − C^{j+1}(x), or y_N, as it lies in memory."""
         residual = output.detach() if x_next is None else output.detach() - x_next.detach()
-        return self.driver.send(self.compute.in_memory_order(residual.to(self.compute.activation_dtype)))
+        return self.compute.in_memory_order(residual.to(self.compute.activation_dtype))
 
     def _lend_preprocess(self) -> list[Transfer]:
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""

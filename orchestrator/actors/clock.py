@@ -35,8 +35,8 @@ class Clock:
         else:
             begin, used = time.perf_counter(), time.thread_time()
             yield
-            self._seconds[name] += time.perf_counter() - begin
             self._processor_seconds[name] += time.thread_time() - used
+            self._seconds[name] += time.perf_counter() - begin
 
     def seconds(self) -> dict[str, float]:
         """Seconds so far by name; on a GPU, once all marked work is done."""

@@ -149,22 +149,36 @@ def test_activities_are_means_over_the_steps_taken():
     report = actor.report(False, 2.0)
     assert len(report.step_seconds) == 2
     assert report.activities["subnetwork.forward"] == pytest.approx(sum(report.step_seconds) / 2, rel=0.5)
+    seconds, of_processor = (
+        activities["subnetwork.forward"] for activities in (report.activities, report.processor_activities)
+    )
+    assert 0 < of_processor <= seconds + 1e-4  # of two clocks
+    assert of_processor <= report.processor_seconds + 1e-4
 
 
 _PEAK = """
+import sys
+from pathlib import Path
 import numpy as np
 from tests.orchestrator.actors.test_actor import make_actor
 actor = make_actor()
 actor.start_epoch(1)
 few = actor.report(True, 1.0).peak_memory_bytes
 np.ones(200 * 2**17)  # 200 MiB, for a moment
-print(few, actor.report(True, 1.0).peak_memory_bytes)
+many = actor.report(True, 1.0).peak_memory_bytes
+file = Path(sys.argv[1])
+file.write_bytes(bytes(400 * 2**20))
+pages = np.memmap(file)
+assert not pages.any()  # all are resident now, and could be any other process's as well
+print(few, many, actor.report(True, 1.0).peak_memory_bytes)
 """
 
 
-def test_peak_memory_is_what_training_took_in_bytes():
+def test_peak_memory_is_what_training_took_for_itself_in_bytes(tmp_path):
     # In a process of its own: the peak of this one has been reached by other tests.
-    output = subprocess.run([sys.executable, "-c", _PEAK], capture_output=True, text=True, check=True)
-    few, many = map(int, output.stdout.split())
+    command = [sys.executable, "-c", _PEAK, str(tmp_path / "file")]
+    output = subprocess.run(command, capture_output=True, text=True, check=True)
+    few, many, with_a_file = map(int, output.stdout.split())
     assert 0 <= few < 100 * 2**20
     assert 200 * 2**20 <= many < 300 * 2**20
+    assert with_a_file < 300 * 2**20

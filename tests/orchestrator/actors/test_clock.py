@@ -1,3 +1,4 @@
+import threading
 import time
 
 import torch
@@ -35,3 +36,15 @@ def test_what_lies_between_blocks_does_not_count():
     with clock("forward"):
         pass
     assert clock.seconds()["forward"] < 0.01
+
+
+def test_processor_time_counts_work_and_not_waiting():
+    clock = Clock(torch.device("cpu"))
+    with clock("forward"):
+        spend(0.03)
+    with clock("wait"):
+        threading.Event().wait(0.03)
+    processor = clock.processor_seconds()
+    assert processor.keys() == clock.seconds().keys()
+    assert 0 < processor["forward"] <= clock.seconds()["forward"] + 1e-4  # of two clocks
+    assert processor["wait"] < 0.01 < 0.03 <= clock.seconds()["wait"]

@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import Literal
 
 import torch
@@ -46,14 +47,21 @@ class Compute:
         shape = tensor_or_shape.shape if isinstance(tensor_or_shape, Tensor) else tensor_or_shape
         return torch.channels_last if self.channels_last and len(shape) == 4 else torch.contiguous_format
 
-    def empty(self, *shape: int) -> Tensor:
-        """Memory for an activation."""
-        return torch.empty(
+    def nbytes(self, *shape: int) -> int:
+        """Size of an activation."""
+        return prod(shape) * self.activation_dtype.itemsize
+
+    def empty(self, *shape: int, memory: Tensor | None = None) -> Tensor:
+        """Memory for an activation: at the beginning of ``memory``, a vector of bytes, if that is given."""
+        activation = torch.empty(
             shape,
             dtype=self.activation_dtype,
-            device=self.device,
+            device=self.device if memory is None else "meta",
             memory_format=self.memory_format(shape),
         )
+        if memory is None:
+            return activation
+        return memory.view(activation.dtype).as_strided(shape, activation.stride())
 
     def in_memory_order(self, activation: Tensor) -> Tensor:
         """An activation as it lies in memory, to be sent or received into: a view where it lies right."""

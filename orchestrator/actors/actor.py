@@ -155,7 +155,8 @@ class Actor:
     def _peak_memory_bytes(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated()
-        return private_memory(peak=True) - self._memory_before
+        inboxes = sum(link.inbox.nbytes for link in self.links() if link.inbox is not None)
+        return private_memory(peak=True) - self._memory_before + inboxes
 
     def report(
         self,

@@ -10,6 +10,7 @@ from models.autograd import seed_gradient
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.clock import Clock
+from orchestrator.actors.links import connect_link
 from orchestrator.actors.metrics import FiniteWatch, Totals
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
@@ -56,15 +57,16 @@ class DriverActor(Actor):
         """Open the links to all subnetworks; returns their backends, subnetwork 1 first."""
         store = rendezvous.join()
         self._links = [
-            Link(
+            connect_link(
                 store,
                 name=f"driver to subnetwork {j}",
                 rank=0,
                 host=self.host,
                 device=self.device,
                 timeout=rendezvous.timeout,
+                inbox_bytes=self.compute.nbytes(self.config.batch_size, *shape),
             )
-            for j in range(1, len(self.shapes) + 1)
+            for j, shape in enumerate(self.shapes, start=1)
         ]
         return [link.backend for link in self._links]
 
@@ -122,7 +124,10 @@ class DriverActor(Actor):
     def _post_receives(self, batch: int) -> list[tuple[Tensor, Transfer]]:
         """Start receiving r_1 … r_{N−1}, y_N of one batch, into the same memory every time."""
         if batch not in self._buffers:
-            self._buffers[batch] = [self.compute.empty(batch, *shape) for shape in self.shapes]
+            self._buffers[batch] = [
+                self.compute.empty(batch, *shape, memory=link.inbox)
+                for shape, link in zip(self.shapes, self._links, strict=True)
+            ]
         return [
             (out, link.receive(self.compute.in_memory_order(out)))
             for out, link in zip(self._buffers[batch], self._links, strict=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.autograd import seed_gradient
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
+from orchestrator.actors.links import connect_link
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
 from orchestrator.data.datasets import ImageData
@@ -51,21 +52,33 @@ class SubnetworkActor(Actor):
         self.next_preprocess: nn.Module | None = None
         if j < tearing.n_subnetworks:
             self.next_preprocess = self.compute.place(tearing.build_preprocess(j + 1))
-        # ∂L/∂r_j arrives in the same memory every time.
-        self._gradient = self.compute.empty(config.batch_size, *tearing.shape(j + 1))
+        self._output_shape = (config.batch_size, *tearing.shape(j + 1))
 
     def connect(self, rendezvous: Rendezvous) -> None:
         """Open the links to the driver and to the neighbouring subnetworks."""
         store = rendezvous.join()
 
-        def link(name: str, rank: int) -> Link:
-            return Link(
-                store, name=name, rank=rank, host=self.host, device=self.device, timeout=rendezvous.timeout
+        def link(name: str, rank: int, inbox_bytes: int) -> Link:
+            return connect_link(
+                store,
+                name=name,
+                rank=rank,
+                host=self.host,
+                device=self.device,
+                timeout=rendezvous.timeout,
+                inbox_bytes=inbox_bytes,
             )
 
-        self.driver = link(f"driver to subnetwork {self.j}", 1)
-        self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1) if self.j > 1 else None
-        self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0) if self.next_preprocess else None
+        self.driver = link(f"driver to subnetwork {self.j}", 1, self.compute.nbytes(*self._output_shape))
+        # ∂L/∂r_j arrives in the same memory every time.
+        self._gradient = self.compute.empty(*self._output_shape, memory=self.driver.inbox)
+        self.previous = self.next = None
+        if self.j > 1:
+            gradient = sum(tensor.nbytes for tensor in _trainable(self.preprocess))
+            self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1, gradient)
+        if self.next_preprocess is not None:
+            weights = sum(tensor.nbytes for tensor in _state_tensors(self.next_preprocess))
+            self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0, weights)
 
     def links(self) -> list[Link]:
         """To the driver and to the neighbours there are."""

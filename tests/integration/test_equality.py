@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from models import PararealNetwork
 from models.partition import uniform
+from orchestrator.actors import gang
 from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.config import PIPELINES, TORN
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import load_dataset
 from orchestrator.plan import describe, tear_as_asked
+from tests.integration.apart import DriverApart, SubnetworkApart
 
 
 def one_process(config):
@@ -117,12 +119,24 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
     ],
 )
 def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, options):
-    config = trial(n_subnetworks=n_subnetworks, **options)
+    check_equality(start_gang, trial(n_subnetworks=n_subnetworks, **options))
+
+
+def test_actors_on_different_hosts_equal_one_process_as_well(start_gang, trial, monkeypatch):
+    monkeypatch.setattr(gang, "DriverActor", DriverApart)
+    monkeypatch.setattr(gang, "SubnetworkActor", SubnetworkApart)
+    check_equality(start_gang, trial(n_subnetworks=3, channels_last=True))
+
+
+def check_equality(start_gang, config):
+    """Compare weights, gradients and metrics of the actors with those of one process."""
     tolerance = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 4e-2}[config.precision]
     expected, expected_metrics = one_process(config)
-    with start_gang(config) as gang:
-        reports = [gang.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
-        gradients = dict(zip(gang.parts, ray.get([a.gradients.remote() for a in gang.actors]), strict=True))
+    with start_gang(config) as actors:
+        reports = [actors.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
+        gradients = dict(
+            zip(actors.parts, ray.get([a.gradients.remote() for a in actors.actors]), strict=True)
+        )
 
     for report, metrics in zip(reports, expected_metrics, strict=True):
         (lead,) = (of_actor for of_actor in report.values() if of_actor.metrics)
@@ -130,7 +144,8 @@ def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, opti
             assert lead.metrics[name] == pytest.approx(value, rel=tolerance), name
     states = {}
     actual_gradients = {}
-    sizes = uniform(len(expected.subnetworks[0]), n_subnetworks) if config.strategy in PIPELINES else ()
+    n_units = len(expected.subnetworks[0])
+    sizes = uniform(n_units, config.n_subnetworks) if config.strategy in PIPELINES else ()
     for part, report in reports[-1].items():
         if report.state:
             state = torch.load(io.BytesIO(report.state), weights_only=True)["module"]

@@ -71,6 +71,20 @@ def test_memory_order_is_one_block_of_the_same_memory(channels_last: bool, shape
     assert torch.equal(received, activation)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_an_activation_can_be_placed_in_given_memory(channels_last: bool) -> None:
+    compute = Compute(precision="bfloat16", channels_last=channels_last)
+    assert compute.nbytes(2, 3, 4, 5) == 240
+    memory = torch.zeros(300, dtype=torch.uint8)
+    activation = compute.empty(2, 3, 4, 5, memory=memory)
+    assert activation.dtype == torch.bfloat16
+    assert activation.stride() == compute.empty(2, 3, 4, 5).stride()
+    activation.fill_(1)
+    assert memory[:240].any()
+    assert not memory[240:].any()
+    assert compute.in_memory_order(activation).data_ptr() == memory.data_ptr()
+
+
 def test_equal_units_are_compiled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))

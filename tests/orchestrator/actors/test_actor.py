@@ -182,3 +182,17 @@ def test_peak_memory_is_what_training_took_for_itself_in_bytes(tmp_path):
     assert 0 <= few < 100 * 2**20
     assert 200 * 2**20 <= many < 300 * 2**20
     assert with_a_file < 300 * 2**20
+
+
+def test_memory_that_a_peer_writes_to_counts(monkeypatch):
+    actor = make_actor()
+    before = actor._peak_memory_bytes()
+
+    class WithInbox:
+        inbox = torch.zeros(3 * 2**30, dtype=torch.uint8, device="meta")
+
+    class WithoutInbox:
+        inbox = None
+
+    monkeypatch.setattr(actor, "links", lambda: [WithInbox(), WithoutInbox()])
+    assert 3 * 2**30 <= actor._peak_memory_bytes() - before < 4 * 2**30

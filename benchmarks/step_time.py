@@ -2,7 +2,7 @@
 
     python -m benchmarks.step_time                   ResNet-164, N = 2 and 3, on this machine's cores
 
-Gangs take turns, each started anew for two epochs to get warm and one that counts: the untorn network on
+Gangs take turns, each started anew for an epoch to get warm and one that counts: the untorn network on
 one core and on all, as many untorn networks at once as there are cores, which shows how much those bring
 at all, what else they can do with one network (data parallel, pipelines), and the torn ones by every
 partition. The critical path follows from what components cost, and is played through on the cores there
@@ -56,7 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--channels-last", action="store_true", help="of all sides")
     parser.add_argument("--strategy", nargs="*", default=["data_parallel", "gpipe", "1f1b"])
-    parser.add_argument("--steps", type=int, default=10, help="in each round")
+    parser.add_argument("--steps", type=int, default=20, help="in each epoch")
     parser.add_argument("--rounds", type=int, default=8)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:3x32x32x10x{asked.batch_size * asked.steps}", validation_subset=10)
@@ -125,7 +125,7 @@ def main() -> None:
             jobs[f"N = {n}, {partition} {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
 
     at_once = f"{cores} serial at once, a core each"
-    run = partial(run_gang, images=images, epochs=3)
+    run = partial(run_gang, images=images, epochs=2)
     rounds: dict[str, list[Round]] = defaultdict(list)
     for _ in range(asked.rounds):
         with ThreadPoolExecutor(cores) as pool:

@@ -174,6 +174,16 @@ class Round:
         return sum(report.processor_seconds for report in self.reports.values())
 
     @property
+    def outside_components(self) -> float:
+        """Of these, what was no component's: messages, copies, Ray's threads."""
+        return self.processor_seconds - sum(
+            seconds
+            for report in self.reports.values()
+            for activity, seconds in report.processor_activities.items()
+            if not activity.endswith(".wait")
+        )
+
+    @property
     def in_step(self) -> StepCosts:
         """What the components cost in these steps, by their actors' processor time; g^j's includes C^j's."""
         driver = self.reports["driver"].processor_activities

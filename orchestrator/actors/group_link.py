@@ -1,6 +1,5 @@
 """GroupLink: between any two processes, by NCCL where both have a GPU, else by Gloo."""
 
-import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -114,7 +113,7 @@ class _Pending:
 
 
 def _identity(device: torch.device) -> str:
-    """A name that two actors share only if they use the same device."""
+    """A name that two actors share only if they use the same GPU, or none."""
     if device.type != "cuda":
-        return f"cpu of {socket.gethostname()}"
+        return "cpu"
     return f"cuda {torch.cuda.get_device_properties(device).uuid}"

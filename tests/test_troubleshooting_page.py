@@ -15,6 +15,8 @@ INTERNAL = {
     "step … is not in 0..…, the steps of an epoch",
     "batch size … is not in 1..…, the number of training images of …",  # the plan refuses it first
     "a tensor can only be received into contiguous memory",
+    "the peer has room for … bytes, not for …",
+    "the peer sent … bytes instead of …",
     "subnetworks take … costs of …, not …",
     "has no column …: add it to SCHEMAS",
 }

@@ -195,4 +195,5 @@ def test_memory_that_a_peer_writes_to_counts(monkeypatch):
         inbox = None
 
     monkeypatch.setattr(actor, "links", lambda: [WithInbox(), WithoutInbox()])
-    assert 3 * 2**30 <= actor._peak_memory_bytes() - before < 4 * 2**30
+    # Give or take what the process itself gets and gives back meanwhile.
+    assert actor._peak_memory_bytes() - before == pytest.approx(3 * 2**30, abs=2**28)

@@ -13,13 +13,7 @@ from orchestrator.actors.transport import Transfer, as_transport_error
 class GroupLink:
     """A :class:`Link` by torch's process groups, of two ranks each.
 
-    Args:
-        store: where the two find each other.
-        name: the link's name, the same on both sides.
-        rank: 0 on one side, 1 on the other.
-        host: this machine's address, as the peer can reach it.
-        device: where this side's tensors live.
-        timeout: seconds to wait for the peer.
+    Arguments are those of :func:`orchestrator.actors.links.connect_link`.
 
     Raises:
         TransportError: the peer does not appear in time.

@@ -1,4 +1,4 @@
-"""How a network computes: device, floating-point types, memory layout, compiler."""
+"""How a network computes: device, floating-point types, memory layout, compiler, CUDA graphs."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Precision = Literal["float32", "float64", "bfloat16"]
+Precision = Literal["float32", "tf32", "float64", "bfloat16"]
 
 _MOST_VARIANTS = 64  # of one kind of unit, by widths and shapes; torch gives up after 8
 
@@ -20,17 +20,35 @@ class Compute:
 
     Attributes:
         device: where they are.
-        precision: floating-point type; ``"bfloat16"`` is for activations, by autocast: weights, their
-            gradients and the loss stay float32.
+        precision: floating-point type; ``"float32"`` is IEEE's in convolutions and matrix products alike,
+            ``"tf32"`` rounds what they read to 10 bits of mantissa (GPUs since NVIDIA's Ampere; the same as
+            float32 on a CPU); ``"bfloat16"`` is for activations, by autocast: weights, their gradients and
+            the loss stay float32.
         channels_last: keep images with their channels together in memory, as most convolutions of
             today compute fastest; rounding may differ.
         compiled: run units through ``torch.compile``; takes minutes at first, rounding may differ.
+        graphs: record what is computed in a step once as CUDA graphs and replay them
+            (:class:`models.recorder.Recorder`); only on a GPU.
     """
 
     device: torch.device = field(default_factory=partial(torch.device, "cpu"))
     precision: Precision = "float32"
     channels_last: bool = False
     compiled: bool = False
+    graphs: bool = False
+
+    def settle(self) -> None:
+        """Have this thread's GPU compute as ``precision`` and ``graphs`` need it; before any other work.
+
+        By torch's older switches alone: torch's compiler reads those, and reading them raises once the
+        newer ones (``fp32_precision``) were set to anything else.
+        """
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
+            torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+            torch.backends.cudnn.benchmark = True  # batches keep their shape: the fastest algorithm for it
+            if self.graphs and torch.cuda.current_stream() == torch.cuda.default_stream():
+                torch.cuda.set_stream(torch.cuda.Stream())  # the default one cannot be recorded
 
     @property
     def weight_dtype(self) -> torch.dtype:
@@ -75,6 +93,8 @@ class Compute:
         module = module.to(self.device, self.weight_dtype)
         if self.channels_last:
             module = module.to(memory_format=torch.channels_last)
+        if self.device.type == "cuda" and not self.compiled:
+            _keep_counters_on_cpu(module)
         if self.compiled:
             from torch._dynamo import config  # takes seconds: for those who ask for it
 
@@ -85,6 +105,18 @@ class Compute:
     def autocast(self) -> AbstractContextManager[object]:
         """The context of every forward pass."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def _keep_counters_on_cpu(module: nn.Module) -> None:
+    """Leave the ``num_batches_tracked`` of every BatchNorm that does not go by it on the CPU.
+
+    A GPU would be asked three times a residual unit to add 1 to one of them. Without momentum, running
+    statistics are means over so many batches, and the counter is needed.
+    """
+    for norm in module.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.momentum is not None:
+            counter = norm.num_batches_tracked
+            norm.num_batches_tracked = None if counter is None else counter.cpu()
 
 
 def _compile_units(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ fit in memory and a passing load on the machine falls on all of them alike. Need
 
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from functools import partial
 from itertools import accumulate, combinations, pairwise
 from math import inf, prod
@@ -19,8 +19,9 @@ from models.compute import Compute
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, seeded
 from models.partition import check
+from models.recorder import WARMUP
 from models.step_time import Cost, StepCosts
-from models.timing import CPU, random_input, time_once
+from models.timing import CPU, Component
 
 
 @dataclass(frozen=True)
@@ -162,35 +163,39 @@ def measure_profile(
         batch_size: samples per batch.
         compute: where and how to run.
         repeats: rounds, the median of which counts. In each round every component passes twice, and the
-            second time is measured.
+            second time is measured; more often where graphs have to be recorded before.
     """
     image, shapes = network.input_shape, network.trace.shapes
     interfaces = dict.fromkeys(shapes[1:-1])
     jumps = [(*pair, n) for pair in dict.fromkeys(combinations(shapes[1:], 2)) for n in n_coarse_units]
     kinds = [_kind(network, i) for i in range(network.n_units)]
 
-    components: dict[Hashable, _Component] = {
-        "C": _Component(as_factory(network.preprocess), image, is_preprocess=True),
-        "h": _Component(as_factory(network.postprocess), shapes[-1], with_loss=True),
+    components: dict[Hashable, Component] = {
+        "C": Component(as_factory(network.preprocess), image, is_preprocess=True),
+        "h": Component(as_factory(network.postprocess), shapes[-1], with_loss=True),
     }
+    lengths: dict[Hashable, int] = {}
     for kind, count in Counter(kinds).items():
         i = kinds.index(kind)
-        length = min(count, RUN) if shapes[i] == shapes[i + 1] else 1
-        components[kind] = _Component(as_factory(network.units[i]), shapes[i], length=length)
+        lengths[kind] = min(count, RUN) if shapes[i] == shapes[i + 1] else 1
+        row = partial(_row, as_factory(network.units[i]), lengths[kind])
+        components[kind] = Component(row, shapes[i])
     for shape in interfaces:
-        components["C", shape] = _Component(partial(preprocess, image, shape), image, is_preprocess=True)
+        components["C", shape] = Component(partial(preprocess, image, shape), image, is_preprocess=True)
     for jump in jumps:
-        components["F", *jump] = _Component(partial(coarse, *jump), jump[0], corrects=jump[1])
+        components["F", *jump] = Component(partial(coarse, *jump), jump[0], corrects=jump[1])
 
-    possible = {name: component for name, component in components.items() if component.can_be_built()}
-    passes = [
-        {name: component.time(batch_size, compute) for name, component in possible.items()}
+    possible = {name: component for name, component in components.items() if _can_be_built(component)}
+    rounds = [
+        {name: _time(component, batch_size, compute) for name, component in possible.items()}
         for _ in range(repeats)
     ]
-    costs = dict.fromkeys(components, IMPOSSIBLE) | {
-        name: Cost(median(p[name].forward for p in passes), median(p[name].backward for p in passes))
-        for name in possible
-    }
+    costs = dict.fromkeys(components, IMPOSSIBLE)
+    for name in possible:
+        forward = median(one[name].forward for one in rounds)
+        backward = median(one[name].backward for one in rounds)
+        length = lengths.get(name, 1)
+        costs[name] = Cost(forward / length, backward / length)
     return CostProfile(
         shapes,
         tuple(costs[kind] for kind in kinds),
@@ -203,35 +208,26 @@ def measure_profile(
     )
 
 
-@dataclass(frozen=True)
-class _Component:
-    """What is timed: ``length`` modules in a row, the first of which reads a batch of shape ``reads``."""
+def _can_be_built(component: Component) -> bool:
+    """Whether the factory knows a way between the shapes."""
+    try:
+        component.build()
+    except ValueError:
+        return False
+    return True
 
-    build: ModuleFactory
-    reads: Shape
-    length: int = field(kw_only=True, default=1)
-    is_preprocess: bool = field(kw_only=True, default=False)
-    with_loss: bool = field(kw_only=True, default=False)
-    corrects: Shape | None = field(kw_only=True, default=None)
 
-    def can_be_built(self) -> bool:
-        """Whether the factory knows a way between its shapes."""
-        try:
-            self.build()
-        except ValueError:
-            return False
-        return True
+def _time(component: Component, batch_size: int, compute: Compute) -> Cost:
+    """The first typical pass through a new copy."""
+    passes = component.passes(batch_size, compute)
+    for _ in range(1 + (WARMUP + 1) * compute.graphs):
+        passes()
+    return passes()
 
-    def time(self, batch_size: int, compute: Compute) -> Cost:
-        """The second pass through a new copy, divided by ``length``."""
-        module = compute.place(nn.Sequential(*(self.build() for _ in range(self.length)))).train()
-        sample = random_input((batch_size, *self.reads), compute, is_image=self.is_preprocess)
-        residual = None if self.corrects is None else compute.empty(batch_size, *self.corrects).zero_()
-        for _ in range(2):
-            forward, backward = time_once(
-                module, sample, compute, with_loss=self.with_loss, residual=residual
-            )
-        return Cost(forward / self.length, backward / self.length)
+
+def _row(build: ModuleFactory, length: int) -> nn.Module:
+    """``length`` modules in a row."""
+    return nn.Sequential(*(build() for _ in range(length)))
 
 
 def _kind(network: FeedForward, i: int) -> Hashable:

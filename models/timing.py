@@ -6,9 +6,10 @@ Needs torch only.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,11 @@ from models.autograd import seed_gradient
 from models.compute import Compute
 from models.feedforward import Shape
 from models.initialisation import ModuleFactory
+from models.recorder import WARMUP, Recorder
 from models.step_time import Cost, StepCosts
 from models.tearing import Tearing
+
+Result = TypeVar("Result")
 
 CPU = Compute()
 """The default of all measurements."""
@@ -46,6 +50,111 @@ class ComponentTime:
     memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Component:
+    """What is timed alone.
+
+    Attributes:
+        build: makes the module.
+        reads: shape of one sample that it reads.
+        is_preprocess: whether that is an image, which needs no gradient.
+        with_loss: put a cross-entropy loss on top.
+        corrects: of F^j, shape of r_{j+1}: what the driver does with F^j counts as well; it copies r̃_j, which
+            F^j might overwrite, and adds what F^j returns to r_{j+1}.
+    """
+
+    build: ModuleFactory
+    reads: Shape
+    is_preprocess: bool = field(kw_only=True, default=False)
+    with_loss: bool = field(kw_only=True, default=False)
+    corrects: Shape | None = field(kw_only=True, default=None)
+
+    def passes(self, batch_size: int, compute: Compute, *, pool: Any = None) -> "Passes":
+        """Build it, ready to be timed; ``pool`` is :class:`~models.recorder.Recorder`'s."""
+        shape = batch_size, *self.reads
+        if self.is_preprocess:
+            sample = torch.randn(shape, device=compute.device, dtype=compute.weight_dtype)
+        else:
+            sample = compute.empty(*shape).normal_().requires_grad_()
+        residual = None if self.corrects is None else compute.empty(batch_size, *self.corrects).zero_()
+        module = compute.place(self.build()).train()
+        return Passes(module, sample, compute, with_loss=self.with_loss, residual=residual, pool=pool)
+
+
+class Passes:
+    """Passes through one component, as many as are asked for; its arguments are those of a `Component`.
+
+    With ``compute.graphs`` the first ones (:data:`~models.recorder.WARMUP`) are not typical.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        sample: Tensor,
+        compute: Compute,
+        *,
+        with_loss: bool,
+        residual: Tensor | None,
+        pool: Any = None,
+    ) -> None:
+        self.module, self.sample = module, sample
+        self._compute, self._with_loss, self._residual = compute, with_loss, residual
+        self._recorder = Recorder(compute, module, pool=pool)
+
+    def __call__(self) -> Cost:
+        """Seconds of one forward and one backward pass: the device's on a GPU, else the host's."""
+        # Autograd refuses units that overwrite a leaf in place, so they get a copy.
+        x = None if self._residual is not None else self._recorder("copy", self.sample.clone)
+        forward, output = self._timed("forward", partial(self._forward, x))
+        backward, _ = self._timed("backward", partial(self._backward, output))
+        self.module.zero_grad(set_to_none=True)  # a recorded pass goes on writing to where they were
+        self.sample.grad = None
+        return Cost(forward, backward)
+
+    def memory_bytes(self) -> int:
+        """What the component needs to be trained, see :class:`ComponentTime`."""
+        return _memory_bytes(self.module, self.sample, self._compute)
+
+    def _forward(self, x: Tensor | None) -> Tensor:
+        with self._compute.autocast():
+            output: Tensor = self.module(self.sample.clone() if x is None else x)
+            if self._with_loss:
+                output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
+        if self._residual is not None:
+            self._residual.add_(output.detach())
+        return output
+
+    def _backward(self, output: Tensor) -> None:
+        if output.requires_grad:  # a preprocess without parameters has no backward pass
+            (output if self._with_loss else seed_gradient(output, torch.ones_like(output))).backward()
+
+    def _timed(self, name: str, part: Callable[[], Result]) -> tuple[float, Result]:
+        """Seconds of a part that begins when all before it is done."""
+        if self.sample.device.type != "cuda":
+            begin = time.perf_counter()
+            result = self._recorder(name, part)
+            return time.perf_counter() - begin, result
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        result = self._recorder(name, part)
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / 1e3, result
+
+
+def components(tearing: Tearing) -> Iterator[tuple[str, int, Component]]:
+    """Every component of a torn network with its name and j, as in :class:`ComponentTime`."""
+    n, image = tearing.n_subnetworks, tearing.network.input_shape
+    for j in range(1, n + 1):
+        yield "preprocess", j, Component(partial(tearing.build_preprocess, j), image, is_preprocess=True)
+        yield "subnetwork", j, Component(partial(tearing.build_subnetwork, j), tearing.shape(j))
+    for j in range(1, n):
+        reads, returns = tearing.shape(j + 1), tearing.shape(j + 2)
+        yield "coarse_network", j, Component(partial(tearing.build_coarse, j), reads, corrects=returns)
+    yield "postprocess", 0, Component(tearing.build_postprocess, tearing.shape(n + 1), with_loss=True)
+
+
 def time_components(
     tearing: Tearing,
     *,
@@ -61,33 +170,27 @@ def time_components(
         batch_size: samples per batch.
         compute: where and how to run.
         repeats: measurements of each component.
-        warmup: unmeasured passes before them.
+        warmup: unmeasured passes before them, beside those that recording graphs takes.
 
     Yields:
-        ``repeats`` × 2 measurements a component, in the order of the network.
+        ``repeats`` × 2 measurements a component, component by component.
     """
-    n = tearing.n_subnetworks
-    image = tearing.network.input_shape
-    components: list[tuple[str, int, ModuleFactory, Shape]] = []
-    for j in range(1, n + 1):
-        components.append(("preprocess", j, partial(tearing.build_preprocess, j), image))
-        components.append(("subnetwork", j, partial(tearing.build_subnetwork, j), tearing.shape(j)))
-    for j in range(1, n):
-        components.append(("coarse_network", j, partial(tearing.build_coarse, j), tearing.shape(j + 1)))
-    components.append(("postprocess", 0, tearing.build_postprocess, tearing.shape(n + 1)))
-    for component, j, build, shape in components:
-        sample = random_input((batch_size, *shape), compute, is_image=component == "preprocess")
-        residual = None
-        if component == "coarse_network":
-            residual = compute.empty(batch_size, *tearing.shape(j + 2)).zero_()
-        with_loss = component == "postprocess"
+    warmup += (WARMUP + 1) * compute.graphs
+    for name, j, component in components(tearing):
         # The module lives in this call alone: it is gone when the next one is built.
-        memory, times = _time_one(
-            build, sample, compute, repeats, warmup, with_loss=with_loss, residual=residual
-        )
-        for repeat, (forward, backward) in enumerate(times):
-            yield ComponentTime(component, j, "forward", repeat, forward, memory)
-            yield ComponentTime(component, j, "backward", repeat, backward, memory)
+        memory, costs = _time_one(component, batch_size, compute, warmup + repeats)
+        for repeat, cost in enumerate(costs[warmup:]):
+            yield ComponentTime(name, j, "forward", repeat, cost.forward, memory)
+            yield ComponentTime(name, j, "backward", repeat, cost.backward, memory)
+
+
+def _time_one(
+    component: Component, batch_size: int, compute: Compute, n_passes: int
+) -> tuple[int, list[Cost]]:
+    """Bytes of one component, and what each pass through it took."""
+    passes = component.passes(batch_size, compute)
+    costs = [passes() for _ in range(n_passes)]
+    return passes.memory_bytes(), costs
 
 
 def step_costs(times: Iterable[ComponentTime]) -> list[StepCosts]:
@@ -114,67 +217,6 @@ def step_costs(times: Iterable[ComponentTime]) -> list[StepCosts]:
     ]
 
 
-def random_input(shape: tuple[int, ...], compute: Compute, *, is_image: bool) -> Tensor:
-    """What a component may be given. Only the image needs no gradient: all else was computed."""
-    if is_image:
-        return torch.randn(shape, device=compute.device, dtype=compute.weight_dtype)
-    return compute.empty(*shape).normal_().requires_grad_()
-
-
-def _time_one(
-    build: ModuleFactory,
-    sample: Tensor,
-    compute: Compute,
-    repeats: int,
-    warmup: int,
-    *,
-    with_loss: bool,
-    residual: Tensor | None,
-) -> tuple[int, list[tuple[float, float]]]:
-    """Bytes of one component, and seconds of ``repeats`` forward and backward passes through it."""
-    module = compute.place(build()).train()
-    times = [
-        time_once(module, sample, compute, with_loss=with_loss, residual=residual)
-        for _ in range(warmup + repeats)
-    ]
-    return _memory_bytes(module, sample, compute), times[warmup:]
-
-
-def time_once(
-    module: nn.Module,
-    sample: Tensor,
-    compute: Compute,
-    *,
-    with_loss: bool = False,
-    residual: Tensor | None = None,
-) -> tuple[float, float]:
-    """Seconds of one forward and one backward pass.
-
-    Args:
-        module: a component.
-        sample: what it reads.
-        compute: how to run it.
-        with_loss: put a cross-entropy loss on top.
-        residual: count what the driver does with F^j as well: it copies r̃_j, which F^j might overwrite,
-            and adds what F^j returns to this, r_{j+1}.
-    """
-    x = sample.clone()  # autograd refuses units that overwrite a leaf in place
-    start = _now(sample.device)
-    with compute.autocast():
-        output = module(x if residual is None else sample.clone())
-        if with_loss:
-            output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
-    if residual is not None:
-        residual.add_(output.detach())
-    middle = _now(sample.device)
-    if output.requires_grad:  # a preprocess without parameters has no backward pass
-        (output if with_loss else seed_gradient(output, torch.ones_like(output))).backward()
-    end = _now(sample.device)
-    module.zero_grad(set_to_none=True)
-    sample.grad = None
-    return middle - start, end - middle
-
-
 def _memory_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
     """Bytes of the parameters twice (values and gradients) and of all tensors kept for the backward pass.
 
@@ -192,10 +234,3 @@ def _memory_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
         kept[parameter.untyped_storage().data_ptr()] = 2 * parameter.untyped_storage().nbytes()
     del output
     return sum(kept.values())
-
-
-def _now(device: torch.device) -> float:
-    """Host time in seconds once the device has done all it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

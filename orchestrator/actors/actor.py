@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.initialisation import derive_seed
+from models.recorder import Recorder
 from orchestrator.actors.clock import Clock
 from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.actors.liveness import show_life
@@ -32,7 +33,7 @@ class EpochReport:
     Attributes:
         completed: False where the driver stopped the epoch because the loss was not finite.
         seconds: training time of the epoch.
-        step_seconds: duration of each training step.
+        step_seconds: duration of each training step, on the actor's device.
         activities: mean seconds a training step, by "component.activity" such as "subnetwork.wait".
         processor_activities: of these, processor time of the thread that trains; empty on a GPU.
         processor_seconds: mean processor time of a training step, of all the process's threads.
@@ -67,6 +68,7 @@ class Actor:
 
     module: nn.Module
     optimizer: SGD
+    recorder: Recorder
     clock: Clock
 
     def __init__(self, config: TrialConfig, data: ImageData, resources: GangResources, *, part: str) -> None:
@@ -75,6 +77,8 @@ class Actor:
         self.device, self._core_locks = take_device(resources)
         self.host = ray.util.get_node_ip_address()
         self.compute = config.compute(self.device)
+        self.compute.settle()
+        self.cuda_ipc = resources.cuda_ipc
         self.batches = Batches(
             data,
             batch_size=config.batch_size,
@@ -99,6 +103,7 @@ class Actor:
         self.optimizer = SGD(
             self.module, momentum=self.config.momentum, weight_decay=self.config.weight_decay
         )
+        self.recorder = Recorder(self.compute, self.module)
 
     def restore(self, state: bytes) -> None:
         """Load what :meth:`state` returned."""
@@ -124,15 +129,16 @@ class Actor:
         }
 
     def start_epoch(self, epoch: int) -> float:
-        """Start the clock, and make random draws the epoch's own; returns the learning rate."""
-        self.clock = Clock(self.device)
-        self._step_seconds: list[float] = []
+        """Start the clock; make random draws and the learning rate, which is returned, the epoch's own."""
+        self.clock, self._steps = Clock(self.device), Clock(self.device)
         self._processor_seconds = 0.0
         self._bytes_sent = 0
         torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        return learning_rate(self.config, epoch)
+        rate = learning_rate(self.config, epoch)
+        self.optimizer.set_learning_rate(rate)
+        return rate
 
     def links(self) -> list[Link]:
         """The actor's connections to others."""
@@ -146,11 +152,17 @@ class Actor:
     def training_step(self) -> Iterator[None]:
         """Measure the block as one training step: how long it takes and how much it sends."""
         sent = self.bytes_sent()
-        start, used = time.perf_counter(), time.process_time()
-        yield
-        self._step_seconds.append(time.perf_counter() - start)
+        used = time.process_time()
+        with self._steps("step"):
+            yield
         self._processor_seconds += time.process_time() - used
         self._bytes_sent += self.bytes_sent() - sent
+
+    def seconds_since(self, start: float) -> float:
+        """Seconds from ``time.perf_counter()``'s ``start`` until the device has done all it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
     def _peak_memory_bytes(self) -> int:
         if self.device.type == "cuda":
@@ -167,7 +179,8 @@ class Actor:
         validation: Totals | None = None,
     ) -> EpochReport:
         """The epoch's report; with metrics from the actor that computes the loss."""
-        n = len(self._step_seconds) or self.batches.n_train_steps
+        step_seconds = self._steps.each("step")
+        n = len(step_seconds) or self.batches.n_train_steps
         metrics: dict[str, float] = {}
         if rate is not None and training is not None:
             metrics = {"learning_rate": rate, "train_loss": training.loss, "train_error": training.error}
@@ -176,7 +189,7 @@ class Actor:
         return EpochReport(
             completed,
             seconds,
-            self._step_seconds or [seconds / n],
+            step_seconds or [seconds / n],
             {name: total / n for name, total in self.clock.seconds().items()},
             {name: total / n for name, total in self.clock.processor_seconds().items()},
             self._processor_seconds / n,

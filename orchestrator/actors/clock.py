@@ -7,6 +7,28 @@ from contextlib import contextmanager
 
 import torch
 
+Mark = float | torch.cuda.Event
+"""A point in time: the host's seconds, or an event in a GPU's stream of work."""
+
+
+def mark(device: torch.device) -> Mark:
+    """Now, on a CPU; on a GPU when it is done with what the current stream has been given so far."""
+    if device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def seconds_between(start: Mark, end: Mark) -> float:
+    """Seconds from one mark of a device to another; waits until a GPU has come to the later one."""
+    if isinstance(start, float) or isinstance(end, float):
+        assert isinstance(start, float) and isinstance(end, float)  # noqa: PT018 - of one device
+        return end - start
+    end.synchronize()
+    milliseconds: float = start.elapsed_time(end)
+    return milliseconds / 1e3
+
 
 class Clock:
     """Adds up seconds by name: the host's on a CPU, the device's on a GPU.
@@ -20,39 +42,30 @@ class Clock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._on_gpu = device.type == "cuda"
-        self._seconds: dict[str, float] = defaultdict(float)
+        self._device = device
         self._processor_seconds: dict[str, float] = defaultdict(float)
-        self._marks: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._marks: list[tuple[str, Mark, Mark]] = []
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Add the duration of the block to ``name``."""
-        if self._on_gpu:
-            start = _mark()
-            yield
-            self._marks.append((name, start, _mark()))
-        else:
-            begin, used = time.perf_counter(), time.thread_time()
-            yield
+        start, used = mark(self._device), time.thread_time()
+        yield
+        if self._device.type != "cuda":
             self._processor_seconds[name] += time.thread_time() - used
-            self._seconds[name] += time.perf_counter() - begin
+        self._marks.append((name, start, mark(self._device)))
+
+    def each(self, name: str) -> list[float]:
+        """Seconds of every block of that name, in order."""
+        return [seconds_between(start, end) for this, start, end in self._marks if this == name]
 
     def seconds(self) -> dict[str, float]:
         """Seconds so far by name; on a GPU, once all marked work is done."""
-        total = defaultdict(float, self._seconds)
+        total: dict[str, float] = defaultdict(float)
         for name, start, end in self._marks:
-            end.synchronize()
-            total[name] += start.elapsed_time(end) / 1e3
+            total[name] += seconds_between(start, end)
         return dict(total)
 
     def processor_seconds(self) -> dict[str, float]:
         """Processor time of the calling thread so far, seconds by name; empty on a GPU."""
         return dict(self._processor_seconds)
-
-
-def _mark() -> torch.cuda.Event:
-    """An event in the current stream that will know its time."""
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event

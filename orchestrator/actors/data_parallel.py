@@ -1,7 +1,9 @@
 """DataParallelActor: the whole untorn network, trained on a share of every batch."""
 
+from inspect import signature
+from typing import Any
+
 import torch
-from torch import Tensor
 from torch import distributed as dist
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -13,6 +15,13 @@ from orchestrator.actors.process_group import ProcessGroupActor
 from orchestrator.config import TrialConfig
 from orchestrator.data.datasets import ImageData
 from orchestrator.devices import GangResources
+
+# Torch has two names for the switch, and warns of the older one where it has the newer.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
 
 
 class DataParallelActor(ProcessGroupActor):
@@ -41,8 +50,12 @@ class DataParallelActor(ProcessGroupActor):
 
     def build(self) -> None:
         """Wrap the network: its gradients are averaged over the workers from now on."""
-        # Buffers do not take part in training: those of the first worker are passed on when it is over.
-        self.parallel = DistributedDataParallel(self.module, forward_sync_buffers=False)
+        self.parallel = DistributedDataParallel(
+            self.module,
+            init_sync=False,  # all workers have built the same weights from the same seed
+            # Buffers do not take part in training: those of the first worker are passed on when it is over.
+            **dict[str, Any]({_SYNC_BUFFERS: False}),
+        )
         n_bytes = sum(p.numel() * p.element_size() for p in self.module.parameters() if p.requires_grad)
         # What no all-reduce can go below, and Gloo's and NCCL's rings attain: computed, not counted.
         self._sent_per_step = 2 * (self.size - 1) * n_bytes // self.size
@@ -56,8 +69,8 @@ class DataParallelActor(ProcessGroupActor):
         """The first worker's state, which is everyone's; nothing from the others."""
         return super().state() if self.rank == 0 else b""
 
-    def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
-        """One optimizer step; returns the loss summed over the workers."""
+    def train_step(self, epoch: int, step: int, total: Totals) -> None:
+        """One optimizer step; what is looked at is the loss summed over the workers."""
         images, labels = (part.tensor_split(self.size)[self.rank] for part in self.batches.train(epoch, step))
         whole = Totals(self.device)
         with self.clock("worker.forward"), self.compute.autocast():
@@ -70,16 +83,17 @@ class DataParallelActor(ProcessGroupActor):
         with self.clock("worker.wait"):
             dist.all_reduce(whole.sums)
         total.sums += whole.sums
+        self.watch.look(whole.sums[0])
         with self.clock("worker.optimizer"):
-            self.optimizer.step(rate)
+            self.optimizer.step()
         self._sent += self._sent_per_step
-        return whole.sums[0]
 
     @torch.no_grad()
     def validate(self) -> Totals:
         """Loss and error over the validation set; every N-th batch is this worker's."""
         for buffer in self.module.buffers():
-            dist.broadcast(buffer, src=0)
+            if buffer.device == self.device:  # on the CPU of GPUs' hosts are counters, equal everywhere
+                dist.broadcast(buffer, src=0)
         total = Totals(self.device)
         for step in range(self.rank, self.batches.n_validation_steps, self.size):
             images, labels = self.batches.validation(step)

@@ -1,12 +1,14 @@
 """DriverActor: coarse network, postprocess, loss, schedule; decides every optimizer step."""
 
 import time
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.autograd import seed_gradient
+from models.recorder import Recorder
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.clock import Clock
@@ -65,6 +67,7 @@ class DriverActor(Actor):
                 device=self.device,
                 timeout=rendezvous.timeout,
                 inbox_bytes=self.compute.nbytes(self.config.batch_size, *shape),
+                cuda_ipc=self.cuda_ipc,
             )
             for j, shape in enumerate(self.shapes, start=1)
         ]
@@ -90,19 +93,18 @@ class DriverActor(Actor):
                 break
             with self.training_step():
                 transfers = self._say(rate, True)
-                labels = self.batches.train_labels(epoch, step)
-                leaves, corrections = self._forward(arriving, with_grad=True)
-                with self.clock("postprocess.forward"), self.compute.autocast():
-                    logits = self.postprocess(_branch(leaves[-1]))
-                    loss = F.cross_entropy(logits, labels)
-                    total.add(loss, logits, labels)
-                    watch.look(loss)
+                labels = self.recorder.fixed("labels", self.batches.train_labels(epoch, step))
+                leaves, corrections = self._forward(arriving, self.recorder)
+                with self.clock("postprocess.forward"):
+                    logits, loss = self.recorder("h", partial(self._lose, leaves[-1], labels))
                 transfers += self._backward(loss, leaves, corrections)
                 # Before the rest of this step, so that whoever is ahead finds an open door.
                 more = step + 1 < self.batches.n_train_steps
                 arriving = self._post_receives(self.config.batch_size) if more else []
+                total.add(loss, logits, labels)
+                watch.look(loss)
                 with self.clock("driver.optimizer"):
-                    self.optimizer.step(rate)
+                    self.recorder("optimizer", self.optimizer.step)
                 with self.clock("driver.wait"):
                     for transfer in transfers:
                         transfer.wait()
@@ -111,7 +113,7 @@ class DriverActor(Actor):
         if not completed:  # the residuals of the step that is called off are on their way
             for _, transfer in arriving:
                 transfer.wait()
-        seconds = time.perf_counter() - start
+        seconds = self.seconds_since(start)
         validation = self._validate() if completed else None
         for word in words:
             word.wait()
@@ -134,38 +136,67 @@ class DriverActor(Actor):
         ]
 
     def _forward(
-        self, arriving: list[tuple[Tensor, Transfer]], *, with_grad: bool
+        self, arriving: list[tuple[Tensor, Transfer]], run: Recorder | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """The coarse network's recursion; returns [r̃_1, …, r̃_{N−1}, ỹ] as leaves and all F^j(r̃_j)."""
+        """The coarse network's recursion; returns [r̃_1, …, r̃_{N−1}, ỹ] as leaves and all F^j(r̃_j).
+
+        Without ``run``, for validation, nothing is prepared for a backward pass.
+        """
         leaves: list[Tensor] = []
         corrections: list[Tensor] = []
         for j, (residual, transfer) in enumerate(arriving, start=1):
             with self.clock("driver.wait"):
                 transfer.wait()
-            if corrections:
-                with self.clock("coarse_network.forward"):
-                    residual.add_(corrections[-1].detach())
-            leaves.append(residual.detach().requires_grad_(with_grad))
-            if j < len(arriving):
-                with self.clock("coarse_network.forward"), self.compute.autocast():
-                    corrections.append(self.coarse_network[j - 1](_branch(leaves[-1])))
+            with self.clock("coarse_network.forward"):
+                before = corrections[-1] if corrections else None
+                part = partial(self._propagate, j, residual, before, with_grad=run is not None)
+                leaf, correction = part() if run is None else run(f"F^{j}", part)
+            leaves.append(leaf)
+            if correction is not None:
+                corrections.append(correction)
         return leaves, corrections
+
+    def _propagate(
+        self, j: int, residual: Tensor, correction: Tensor | None, *, with_grad: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """From r_j and F^{j−1}(r̃_{j−1}) to r̃_j, a leaf, and F^j(r̃_j); there is no F^N."""
+        if correction is not None:
+            residual.add_(correction.detach())
+        leaf = residual.detach().requires_grad_(with_grad)
+        if j > len(self.coarse_network):
+            return leaf, None
+        with self.compute.autocast():
+            return leaf, self.coarse_network[j - 1](_branch(leaf))
+
+    def _lose(self, leaf: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and loss of ỹ."""
+        with self.compute.autocast():
+            logits = self.postprocess(_branch(leaf))
+            return logits, F.cross_entropy(logits, labels)
 
     def _backward(self, loss: Tensor, leaves: list[Tensor], corrections: list[Tensor]) -> list[Transfer]:
         """Back through h, F^{N−1} … F^1; every subnetwork's gradient is sent the moment it exists."""
-        self.optimizer.zero_grad()
+        n = len(leaves)
         with self.clock("postprocess.backward"):
-            loss.backward()
-        transfers = [self._send_gradient(len(leaves), leaves)]
-        for j in range(len(corrections), 0, -1):
+            gradient = self.recorder("h back", partial(self._back_from_loss, loss, leaves[-1]))
+        transfers = [self._links[n - 1].send(gradient)]
+        for j in range(n - 1, 0, -1):
             with self.clock("coarse_network.backward"):
-                seed_gradient(corrections[j - 1], _gradient(leaves[j])).backward()
-            transfers.append(self._send_gradient(j, leaves))
+                part = partial(self._back_through, corrections[j - 1], leaves[j], leaves[j - 1])
+                gradient = self.recorder(f"F^{j} back", part)
+            transfers.append(self._links[j - 1].send(gradient))
         return transfers
 
-    def _send_gradient(self, j: int, leaves: list[Tensor]) -> Transfer:
-        """Start sending ∂L/∂r_j = ∂L/∂r̃_j to subnetwork j."""
-        return self._links[j - 1].send(self.compute.in_memory_order(_gradient(leaves[j - 1])))
+    def _back_from_loss(self, loss: Tensor, leaf: Tensor) -> Tensor:
+        """∂L/∂ỹ as it is sent."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        return self.compute.in_memory_order(_gradient(leaf))
+
+    def _back_through(self, correction: Tensor, leaf: Tensor, before: Tensor) -> Tensor:
+        """From ∂L/∂r̃_{j+1}, at ``leaf``, to ∂L/∂r_j = ∂L/∂r̃_j, at the leaf ``before``, as it is sent."""
+        seed_gradient(correction, _gradient(leaf)).backward()
+        return self.compute.in_memory_order(_gradient(before))
 
     @torch.no_grad()
     def _validate(self) -> Totals:
@@ -175,7 +206,7 @@ class DriverActor(Actor):
         total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
             _, labels = self.batches.validation(step)
-            leaves, _ = self._forward(self._post_receives(len(labels)), with_grad=False)
+            leaves, _ = self._forward(self._post_receives(len(labels)), None)
             with self.compute.autocast():
                 logits = self.postprocess(leaves[-1])
             total.add(F.cross_entropy(logits, labels), logits, labels)

@@ -38,6 +38,11 @@ class Gang:
     neighbours are on one host where they can be. Where the driver shares its GPU, the smallest subnetwork
     is its guest. Use as a context manager: the actors end with the block.
 
+    Attributes:
+        parts: the actors' names.
+        actors: their handles, in the same order.
+        backends: what the driver's tensors travel by, subnetwork 1's first, once connected.
+
     Any kind of actor has ``run_epoch``, ``restore`` and ``state``; of several, all have ``connect``.
     Every call ends: an actor that dies, or gives no sign of life for too long, ends the gang.
 
@@ -122,7 +127,7 @@ class Gang:
         # All are there before the first waits for a peer: starting may take longer than the timeout.
         self._gather([actor.show_life.remote(rendezvous) for actor in self.actors])
         if len(self.actors) > 1:
-            self._gather([actor.connect.remote(rendezvous) for actor in self.actors])
+            self.backends = self._gather([actor.connect.remote(rendezvous) for actor in self.actors])[0] or []
 
     def restore(self, states: dict[str, bytes]) -> None:
         """Give every actor its state from a checkpoint, by part; the first's to those without their own.

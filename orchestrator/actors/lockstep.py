@@ -3,8 +3,6 @@
 import time
 from abc import ABC, abstractmethod
 
-from torch import Tensor
-
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.metrics import FiniteWatch, Totals
 
@@ -14,7 +12,10 @@ class LockstepActor(Actor, ABC):
 
     Attributes:
         computes_loss: whether this actor is the one that reports losses and errors.
+        watch: whether the loss of the step before was finite.
     """
+
+    watch: FiniteWatch
 
     computes_loss = True
 
@@ -22,15 +23,15 @@ class LockstepActor(Actor, ABC):
         """Train one epoch (1-based) and validate."""
         rate = self.start_epoch(epoch)
         self.module.train()
-        total, watch = Totals(self.device), FiniteWatch(self.device)
+        total, self.watch = Totals(self.device), FiniteWatch(self.device)
         start = time.perf_counter()
         for step in range(self.batches.n_train_steps):
-            if not watch.finite():  # at the step before: a GPU does not run dry for this step's loss
+            if not self.watch.finite():  # at the step before: a GPU does not run dry for this step's loss
                 break
             with self.training_step():
-                watch.look(self.train_step(epoch, step, rate, total))
-        completed = watch.finite()
-        seconds = time.perf_counter() - start
+                self.train_step(epoch, step, total)
+        completed = self.watch.finite()
+        seconds = self.seconds_since(start)
         self.module.eval()
         validation = self.validate() if completed else None
         if self.computes_loss:
@@ -38,8 +39,8 @@ class LockstepActor(Actor, ABC):
         return self.report(completed, seconds)
 
     @abstractmethod
-    def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
-        """One optimizer step; adds to ``total``, and returns a loss that is the same for all peers."""
+    def train_step(self, epoch: int, step: int, total: Totals) -> None:
+        """One optimizer step; adds to ``total``, and has ``watch`` look at a loss that all peers have."""
 
     @abstractmethod
     def validate(self) -> Totals:

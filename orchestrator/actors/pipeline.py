@@ -89,8 +89,8 @@ class PipelineActor(ProcessGroupActor):
         wait = max(0.0, step - sum(report.activities.values()))
         return replace(report, activities=report.activities | {"stage.wait": wait})
 
-    def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
-        """One optimizer step; returns the loss."""
+    def train_step(self, epoch: int, step: int, total: Totals) -> None:
+        """One optimizer step."""
         self.stage.clock = self.clock
         self.optimizer.zero_grad()
         loss = torch.empty((), dtype=self.compute.weight_dtype, device=self.device)
@@ -105,9 +105,9 @@ class PipelineActor(ProcessGroupActor):
         else:
             self.schedule.step()
         dist.broadcast(loss, src=self.size - 1)
+        self.watch.look(loss)
         with self.clock("stage.optimizer"):
-            self.optimizer.step(rate)
-        return loss
+            self.optimizer.step()
 
     @torch.no_grad()
     def validate(self) -> Totals:

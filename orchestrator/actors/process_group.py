@@ -52,16 +52,21 @@ class ProcessGroupActor(LockstepActor):
             options._devices = [dist.ProcessGroupGloo.create_device(hostname=host)]
             return dist.ProcessGroupGloo(store, rank, size, options)
 
+        backend, device_id = "gloo_by_address", None
+        if self.device.type == "cuda":
+            # Lazy: traffic to different peers may overlap, as a pipeline's should. Where torch has no
+            # backend of that name, the usual one is lazy unless it is told the device.
+            lazy = dist.is_backend_available("nccl-lazy")
+            backend, device_id = ("nccl-lazy", self.device) if lazy else ("nccl", None)
         with self.lost_peers():
             dist.Backend.register_backend("gloo_by_address", gloo, devices="cpu")
             dist.init_process_group(
-                # Lazy: traffic to different peers may overlap, as a pipeline's should.
-                "nccl-lazy" if self.device.type == "cuda" else "gloo_by_address",
+                backend,
                 store=rendezvous.join(),
                 rank=self.rank,
                 world_size=self.size,
                 timeout=timedelta(seconds=rendezvous.timeout),
-                device_id=self.device if self.device.type == "cuda" else None,
+                device_id=device_id,
             )
             self.build()
 

@@ -1,5 +1,7 @@
 """SerialActor: the whole network, torn or not, in one process on one device."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,19 +34,31 @@ class SerialActor(LockstepActor):
         super().__init__(config, data, resources, part="network")
         self.own(PararealNetwork(tearing))
 
-    def train_step(self, epoch: int, step: int, rate: float, total: Totals) -> Tensor:
-        """One optimizer step; returns the loss."""
-        images, labels = self.batches.train(epoch, step)
-        with self.clock("network.forward"), self.compute.autocast():
-            logits = self.module(images)
-            loss = F.cross_entropy(logits, labels)
-            total.add(loss, logits, labels)
-        self.optimizer.zero_grad()
+    def train_step(self, epoch: int, step: int, total: Totals) -> None:
+        """One optimizer step."""
+        run = self.recorder
+        images, labels = (
+            run.fixed(name, tensor)
+            for name, tensor in zip(("images", "labels"), self.batches.train(epoch, step), strict=True)
+        )
+        with self.clock("network.forward"):
+            logits, loss = run("forward", partial(self._forward, images, labels))
+        total.add(loss, logits, labels)
+        self.watch.look(loss)
         with self.clock("network.backward"):
-            loss.backward()
+            run("backward", partial(self._backward, loss))
         with self.clock("network.optimizer"):
-            self.optimizer.step(rate)
-        return loss
+            run("optimizer", self.optimizer.step)
+
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and loss."""
+        with self.compute.autocast():
+            logits = self.module(images)
+            return logits, F.cross_entropy(logits, labels)
+
+    def _backward(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
 
     @torch.no_grad()
     def validate(self) -> Totals:

@@ -1,13 +1,14 @@
 """SubnetworkActor: one parallel subnetwork g^j behind its C^j, and their optimizer state."""
 
 import time
-from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from models.autograd import seed_gradient
+from models.recorder import Recorder
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.links import connect_link
@@ -67,18 +68,21 @@ class SubnetworkActor(Actor):
                 device=self.device,
                 timeout=rendezvous.timeout,
                 inbox_bytes=inbox_bytes,
+                cuda_ipc=self.cuda_ipc,
             )
 
         self.driver = link(f"driver to subnetwork {self.j}", 1, self.compute.nbytes(*self._output_shape))
         # ∂L/∂r_j arrives in the same memory every time.
         self._gradient = self.compute.empty(*self._output_shape, memory=self.driver.inbox)
         self.previous = self.next = None
+        # So do what subnetwork j − 1 has to say of C^j's gradient, and C^{j+1} as it is.
+        self._lent_gradient, self._replica_state = torch.empty(0), torch.empty(0)
         if self.j > 1:
-            gradient = sum(tensor.nbytes for tensor in _trainable(self.preprocess))
-            self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1, gradient)
+            self._lent_gradient = self._vector_like(_trainable(self.preprocess))
+            self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1, self._lent_gradient.nbytes)
         if self.next_preprocess is not None:
-            weights = sum(tensor.nbytes for tensor in _state_tensors(self.next_preprocess))
-            self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0, weights)
+            self._replica_state = self._vector_like(_state_tensors(self.next_preprocess))
+            self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0, self._replica_state.nbytes)
 
     def links(self) -> list[Link]:
         """To the driver and to the neighbours there are."""
@@ -106,7 +110,7 @@ class SubnetworkActor(Actor):
                 break
         else:
             completed = bool(self.driver.receive_word(2)[1])
-        seconds = time.perf_counter() - start
+        seconds = self.seconds_since(start)
         if completed:
             self._validate()
         return self.report(completed, seconds)
@@ -116,54 +120,95 @@ class SubnetworkActor(Actor):
 
         The first value is False, and no step was taken, if the driver calls the epoch off.
         """
-        lent = self._lend_preprocess()
-        replica = self._post_receive(self.next, self.next_preprocess, _state_tensors)
-        with self.clock("subnetwork.forward"), self.compute.autocast():
-            output = self.units(self.preprocess(images))
+        run = self.recorder
+        images = run.fixed("images", images)
+        lent = self._lend_preprocess(run)
+        arriving_state = _receive(self.next, self._replica_state)
+        with self.clock("subnetwork.forward"):
+            output = run("forward", partial(self._forward, images))
         with self.clock("subnetwork.wait"):
-            self._refresh_replica(replica)
-        with self.clock("subnetwork.forward"), self.compute.autocast():
-            x_next = None if self.next_preprocess is None else self.next_preprocess(images)
-            residual = self._residual(output, x_next)
+            arriving_state.wait()
+        with self.clock("subnetwork.forward"):
+            # The only one to hold on to the output: memory that the backward pass does not need is free then.
+            interface = partial(self._interface, images, output)
+            del output
+            residual, loss, replica_loss = run("interface", interface)
+            del interface
         sent = self.driver.send(residual)
-        # ∂L/∂r_j will come into self._gradient; until then only what the backward pass needs is kept.
-        loss = seed_gradient(output, self._gradient)
-        replica_loss = None
-        if x_next is not None and x_next.requires_grad:
-            replica_loss = seed_gradient(x_next, self._gradient, scale=-1.0)
-        del output, x_next, residual
+        del residual
         with self.clock("subnetwork.wait"):
-            rate, proceed = self.driver.receive_word(2)  # said when the step began
+            _, proceed = self.driver.receive_word(2)  # said when the step began
         if not proceed:
             for transfer in (sent, *lent):  # nothing may be left under way
                 transfer.wait()
             return False, images
         arriving = self.driver.receive(self.compute.in_memory_order(self._gradient))
-        lent_gradient = self._post_receive(self.previous, self.preprocess, _trainable)
+        lent_gradient = _receive(self.previous, self._lent_gradient)
         if following is not None:
             images = self.batches.train(*following)[0]  # while the driver is at work
         with self.clock("subnetwork.wait"):
             arriving.wait()
             sent.wait()  # long ago: now its memory is free before the backward pass takes its own
         del sent
+        returned: list[Transfer] = []
         with self.clock("subnetwork.backward"):
-            returned = self._return_replica_gradient(replica_loss)
-            self.optimizer.zero_grad()
-            loss.backward()
+            if self.next is not None and replica_loss is not None:
+                gradient = run("replica", partial(self._replica_gradient, replica_loss))
+                returned = [self.next.send(gradient)]
+            run("backward", partial(self._backward, loss))
         with self.clock("subnetwork.wait"):
-            self._add_lent_gradient(lent_gradient)
+            lent_gradient.wait()
             for transfer in (*lent, *returned):
                 transfer.wait()
         with self.clock("subnetwork.optimizer"):
-            self.optimizer.step(rate)
+            run("optimizer", self._step_optimizer)
         return True, images
+
+    def _forward(self, images: Tensor) -> Tensor:
+        """y_j."""
+        with self.compute.autocast():
+            return cast(Tensor, self.units(self.preprocess(images)))
+
+    def _interface(self, images: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """r_j, with C^{j+1} as its owner has it now, and what to go back from once ∂L/∂r_j has come.
+
+        The latter are scalars, of y_j and of C^{j+1}(x): until then only what the backward pass needs is
+        kept.
+        """
+        self._refresh_replica()
+        with self.compute.autocast():
+            x_next = None if self.next_preprocess is None else self.next_preprocess(images)
+        residual = self._residual(output, x_next)
+        loss = seed_gradient(output, self._gradient)
+        replica_loss = None
+        if x_next is not None and x_next.requires_grad:
+            replica_loss = seed_gradient(x_next, self._gradient, scale=-1.0)
+        return residual, loss, replica_loss
+
+    def _replica_gradient(self, replica_loss: Tensor) -> Tensor:
+        """What −∂L/∂r_j contributes to C^{j+1}'s gradient."""
+        replica = cast(nn.Module, self.next_preprocess)
+        return _flatten(list(torch.autograd.grad(replica_loss, _trainable(replica))))
+
+    def _backward(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+
+    def _step_optimizer(self) -> None:
+        """Add to C^j's gradient what subnetwork j − 1's replica contributes, and take the step."""
+        if self.previous is not None:
+            parameters = _trainable(self.preprocess)
+            for parameter, part in zip(parameters, _split(self._lent_gradient, parameters), strict=True):
+                parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
+        self.optimizer.step()
 
     @torch.no_grad()
     def _validate(self) -> None:
         """Send r_j of every validation batch."""
         self.module.eval()
         transfers = self._lend_preprocess()
-        self._refresh_replica(self._post_receive(self.next, self.next_preprocess, _state_tensors))
+        _receive(self.next, self._replica_state).wait()
+        self._refresh_replica()
         if self.next_preprocess is not None:
             self.next_preprocess.eval()
         for step in range(self.batches.n_validation_steps):
@@ -182,49 +227,37 @@ class SubnetworkActor(Actor):
         residual = output.detach() if x_next is None else output.detach() - x_next.detach()
         return self.compute.in_memory_order(residual.to(self.compute.activation_dtype))
 
-    def _lend_preprocess(self) -> list[Transfer]:
+    def _lend_preprocess(self, run: Recorder | None = None) -> list[Transfer]:
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""
-        if self.previous is None:
+        if self.previous is None or not (tensors := _state_tensors(self.preprocess)):
             return []
-        weights = _flatten(_state_tensors(self.preprocess))
-        return [self.previous.send(weights)] if len(weights) else []
-
-    def _post_receive(
-        self, link: Link | None, module: nn.Module | None, tensors: Callable[[nn.Module], Sequence[Tensor]]
-    ) -> tuple[Tensor, Transfer] | None:
-        """Start receiving as many values as those tensors of the module hold; None if there are none."""
-        if link is None or module is None or not (n := sum(t.numel() for t in tensors(module))):
-            return None
-        values = torch.empty(n, dtype=self.compute.weight_dtype, device=self.device)
-        return values, link.receive(values)
+        state = _flatten(tensors) if run is None else run("lend", partial(_flatten, tensors))
+        return [self.previous.send(state)]
 
     @torch.no_grad()
-    def _refresh_replica(self, arriving: tuple[Tensor, Transfer] | None) -> None:
-        """Take over C^{j+1} as its owner has it now."""
-        if arriving is None:
-            return
-        weights, transfer = arriving
-        transfer.wait()
-        tensors = _state_tensors(cast(nn.Module, self.next_preprocess))
-        for tensor, values in zip(tensors, _split(weights, tensors), strict=True):
-            tensor.copy_(values)
+    def _refresh_replica(self) -> None:
+        """Take over C^{j+1} as its owner has lent it."""
+        if self.next_preprocess is not None:
+            tensors = _state_tensors(self.next_preprocess)
+            for tensor, values in zip(tensors, _split(self._replica_state, tensors), strict=True):
+                tensor.copy_(values)
 
-    def _return_replica_gradient(self, replica_loss: Tensor | None) -> list[Transfer]:
-        """Send what −∂L/∂r_j contributes to C^{j+1}'s gradient to its owner."""
-        if self.next is None or replica_loss is None:
-            return []
-        gradients = torch.autograd.grad(replica_loss, _trainable(cast(nn.Module, self.next_preprocess)))
-        return [self.next.send(_flatten(list(gradients)))]
+    def _vector_like(self, tensors: list[Tensor]) -> Tensor:
+        """Memory for all tensors' values."""
+        n = sum(tensor.numel() for tensor in tensors)
+        return torch.zeros(n, dtype=self.compute.weight_dtype, device=self.device)
 
-    def _add_lent_gradient(self, arriving: tuple[Tensor, Transfer] | None) -> None:
-        """Add the contribution of subnetwork j − 1's replica to C^j's gradient."""
-        if arriving is None:
-            return
-        gradient, transfer = arriving
-        transfer.wait()
-        parameters = _trainable(self.preprocess)
-        for parameter, part in zip(parameters, _split(gradient, parameters), strict=True):
-            parameter.grad = part if parameter.grad is None else parameter.grad + part
+
+class _Nothing:
+    """A transfer of nothing."""
+
+    def wait(self) -> None:
+        pass
+
+
+def _receive(link: Link | None, values: Tensor) -> Transfer:
+    """Start receiving values, if there are a peer and any values."""
+    return _Nothing() if link is None or not len(values) else link.receive(values)
 
 
 def _trainable(module: nn.Module) -> list[Tensor]:

@@ -33,22 +33,37 @@ class Transfer(Protocol):
         """
 
 
+class _Done:
+    """A transfer that is over."""
+
+    def wait(self) -> None:
+        pass
+
+
+DONE: Transfer = _Done()
+
+
 class Link(Protocol):
     """A connection to one peer.
 
     Attributes:
         backend: what tensors travel by.
-        bytes_sent: how much this side has sent so far.
         inbox: the bytes where the peer puts what it sends, if it can reach this side's memory: a tensor
             that is received into their beginning is not copied. None if it cannot.
     """
 
     backend: str
-    bytes_sent: int
     inbox: Tensor | None
 
+    @property
+    def bytes_sent(self) -> int:
+        """How much this side has sent so far."""
+
     def send(self, tensor: Tensor) -> Transfer:
-        """Start sending; leave the tensor unchanged until the transfer's ``wait`` returns."""
+        """Start sending, in the order of the current stream.
+
+        Leave the tensor unchanged until the transfer's ``wait`` returns.
+        """
 
     def receive(self, out: Tensor) -> Transfer:
         """Start receiving into ``out``, of the shape and type that the peer sends; one at a time.
@@ -104,8 +119,10 @@ def open_store(host: str, timeout: float) -> tuple[dist.Store, Rendezvous]:
 
 @contextmanager
 def as_transport_error(name: str) -> Iterator[None]:
-    """Name the link in what is raised when a peer is gone."""
+    """Name the link in what is raised when a peer is gone, where that does not name it already."""
     try:
         yield
+    except TransportError:
+        raise
     except (RuntimeError, OSError) as error:
         raise TransportError(f"{name}: {reason(error)}") from error

@@ -1,82 +1,17 @@
 """Actor-parallel training equals training the same network in one process, gradient by gradient."""
 
 import io
-from dataclasses import replace
 
 import pytest
 import ray
 import torch
-from torch.nn import functional as F
 
-from models import PararealNetwork
+from benchmarks.one_process import in_one_process, one_process
 from models.partition import uniform
 from orchestrator.actors import gang
-from orchestrator.actors.learning_rate import learning_rate
-from orchestrator.config import PIPELINES, TORN
-from orchestrator.data.batches import Batches
+from orchestrator.config import PIPELINES
 from orchestrator.data.datasets import load_dataset
-from orchestrator.plan import describe, tear_as_asked
 from tests.integration.apart import DriverApart, SubnetworkApart
-
-
-def one_process(config):
-    """Train in this process; returns the network (gradients of the last step in place) and metrics.
-
-    Strategies without a coarse network train the serial network, whatever N.
-    """
-    if config.strategy not in TORN:
-        config = replace(config, n_subnetworks=1, strategy="serial")
-    data = load_dataset(
-        config.dataset, train_subset=config.train_subset, validation_subset=config.validation_subset
-    )
-    compute = config.compute(torch.device("cpu"))
-    batches = Batches(data, batch_size=config.batch_size, seed=config.seed, dtype=compute.weight_dtype)
-    network = compute.place(PararealNetwork(tear_as_asked(config, describe(config, data))))
-    optimizer = torch.optim.SGD(
-        network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
-    )
-    metrics = []
-    for epoch in range(1, config.epochs + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, epoch)
-        network.train()
-        losses = []
-        for step in range(batches.n_train_steps):
-            images, labels = batches.train(epoch, step)
-            with compute.autocast():
-                loss = F.cross_entropy(network(images), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        network.eval()
-        with torch.no_grad(), compute.autocast():
-            pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
-            logits = torch.cat([network(images) for images, _ in pairs]).to(compute.weight_dtype)
-            labels = torch.cat([labels for _, labels in pairs])
-        metrics.append(
-            {
-                "train_loss": sum(losses) / len(losses),
-                "validation_loss": F.cross_entropy(logits, labels).item(),
-                "validation_error": 100 * (logits.argmax(1) != labels).double().mean().item(),
-            }
-        )
-    return network, metrics
-
-
-def in_one_process(part, name, sizes):
-    """The one-process network's name for an actor's parameter; ``sizes`` are the stages' units."""
-    kind, _, number = part.partition("-")
-    if kind not in ("subnetwork", "stage"):
-        return name
-    j = int(number)
-    if kind == "stage":
-        component, _, rest = name.partition(".")
-        unit, _, rest_of_unit = rest.partition(".")
-        if component == "units":
-            return f"subnetworks.0.{int(unit) + sum(sizes[: j - 1])}.{rest_of_unit}"
-        return name.replace("preprocess.", "preprocesses.0.") if component == "preprocess" else name
-    return name.replace("preprocess.", f"preprocesses.{j - 1}.").replace("units.", f"subnetworks.{j - 1}.")
 
 
 def relative(a, b):
@@ -128,10 +63,17 @@ def test_actors_on_different_hosts_equal_one_process_as_well(start_gang, trial, 
     check_equality(start_gang, trial(n_subnetworks=3, channels_last=True))
 
 
+def load(config):
+    """The trial's images."""
+    return load_dataset(
+        config.dataset, train_subset=config.train_subset, validation_subset=config.validation_subset
+    )
+
+
 def check_equality(start_gang, config):
     """Compare weights, gradients and metrics of the actors with those of one process."""
     tolerance = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 4e-2}[config.precision]
-    expected, expected_metrics = one_process(config)
+    expected, expected_metrics = one_process(config, load(config))
     with start_gang(config) as actors:
         reports = [actors.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
         gradients = dict(

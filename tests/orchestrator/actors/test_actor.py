@@ -38,13 +38,13 @@ def make_actor(part="subnetwork-1", **options):
 
 def train(actor, epochs):
     for epoch in epochs:
-        rate = actor.start_epoch(epoch)
+        actor.start_epoch(epoch)
         actor.module.train()
         for step in range(actor.batches.n_train_steps):
             images, labels = actor.batches.train(epoch, step)
             actor.optimizer.zero_grad()
             F.cross_entropy(actor.module(images), labels).backward()
-            actor.optimizer.step(rate)
+            actor.optimizer.step()
 
 
 def test_an_actor_restored_from_a_state_goes_on_bit_for_bit():

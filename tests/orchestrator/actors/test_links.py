@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator.actors import links
-from orchestrator.actors.links import connect_link
+from orchestrator.actors.links import Side, connect_link, gpu_name, kind_of_link
 from orchestrator.actors.transport import TransportError, open_store
 
 HOST = "127.0.0.1"
@@ -21,14 +21,22 @@ CPU = torch.device("cpu")
 ROOM = 16_000_000  # bytes
 
 
-@pytest.fixture(params=["shared memory", "gloo", "gloo, no Linux"])
-def backend(request, monkeypatch):
-    """What tensors travel by; Gloo where a peer's memory is out of reach, as on another host."""
+@pytest.fixture(params=["shared memory", "gloo", "gloo, words by pipes", "gloo, no Linux"])
+def way(request, monkeypatch):
+    """How the two sides are to be linked; as on two hosts, where the peer's memory is out of reach."""
     if request.param == "gloo":
         monkeypatch.setattr(links, "attach", lambda address: None)
+    if request.param == "gloo, words by pipes":  # as two actors on one GPU
+        monkeypatch.setattr(links, "kind_of_link", lambda *sides, one_host: "gloo")
     if request.param == "gloo, no Linux":
         monkeypatch.delattr(os, "memfd_create")
-    return request.param.split(",")[0]
+    return request.param
+
+
+@pytest.fixture
+def backend(way):
+    """What tensors travel by."""
+    return way.split(",")[0]
 
 
 @pytest.fixture
@@ -163,6 +171,8 @@ from orchestrator.actors.transport import Rendezvous
 
 if sys.argv[2] == "gloo":
     links.attach = lambda address: None
+if sys.argv[2] == "gloo, words by pipes":
+    links.kind_of_link = lambda *sides, one_host: "gloo"
 rendezvous = Rendezvous("127.0.0.1", int(sys.argv[1]), 60)
 options = {"host": "127.0.0.1", "device": torch.device("cpu"), "timeout": 60, "inbox_bytes": 12}
 link = links.connect_link(rendezvous.join(), name="doomed", rank=1, **options)
@@ -171,9 +181,9 @@ sys.stdin.read()
 """
 
 
-def test_a_dead_peer_is_an_error_at_once_on_its_own_link_only(connect, backend):
+def test_a_dead_peer_is_an_error_at_once_on_its_own_link_only(connect, way):
     store, rendezvous = open_store(HOST, timeout=60)
-    command = [sys.executable, "-c", PEER, str(rendezvous.port), backend]
+    command = [sys.executable, "-c", PEER, str(rendezvous.port), way]
     peer = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
         options = {"host": HOST, "device": CPU, "timeout": 60, "inbox_bytes": 12}
@@ -194,3 +204,62 @@ def test_a_dead_peer_is_an_error_at_once_on_its_own_link_only(connect, backend):
     sent = here.send(torch.ones(2))
     assert receive(there, torch.empty(2)).tolist() == [1, 1]
     sent.wait()
+
+
+PROCESSOR = Side(gpu="", cuda_ipc=False)
+GPUS = {
+    (gpu, cuda_ipc): Side(gpu=gpu, cuda_ipc=cuda_ipc)
+    for gpu in ("a 0:1:0", "a 0:2:0", "b 0:1:0")
+    for cuda_ipc in (False, True)
+}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "one_host", "kind"),
+    [
+        (PROCESSOR, PROCESSOR, True, "shared memory"),
+        (PROCESSOR, PROCESSOR, False, "gloo"),
+        (PROCESSOR, GPUS["a 0:1:0", True], True, "gloo"),
+        (GPUS["a 0:1:0", True], GPUS["a 0:1:0", True], True, "cuda ipc"),
+        (GPUS["a 0:1:0", True], GPUS["a 0:2:0", True], True, "cuda ipc"),
+        (GPUS["a 0:1:0", True], GPUS["a 0:1:0", False], True, "gloo"),  # NCCL refuses them
+        (GPUS["a 0:1:0", False], GPUS["a 0:2:0", True], True, "nccl"),
+        (GPUS["a 0:1:0", False], GPUS["b 0:1:0", False], False, "nccl"),
+        (GPUS["a 0:1:0", True], GPUS["a 0:2:0", True], False, "nccl"),  # in containers, say
+        (GPUS["a 0:1:0", True], GPUS["a 0:1:0", True], False, "gloo"),
+    ],
+)
+def test_the_kind_of_link_is_the_same_from_both_sides(ours, theirs, one_host, kind):
+    assert kind_of_link(ours, theirs, one_host=one_host) == kind
+    assert kind_of_link(theirs, ours, one_host=one_host) == kind
+
+
+def test_sides_that_ask_for_different_things_get_the_same_link():
+    store, rendezvous = open_store(HOST, timeout=30)
+    options = {"name": "link", "host": HOST, "device": CPU, "timeout": 30, "inbox_bytes": 8}
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(connect_link, rendezvous.join(), rank=1, cuda_ipc=True, **options)
+        here = connect_link(store, rank=0, **options)
+        assert here.backend == there.result().backend == "shared memory"
+
+
+def test_a_processor_has_no_gpus_name():
+    assert gpu_name(CPU, HOST) == ""
+
+
+def test_a_gpu_is_named_by_its_place(monkeypatch):
+    """Slices of one GPU have it in common, GPUs of two hosts do not."""
+
+    class Gpu:
+        pci_domain_id, pci_bus_id, pci_device_id = 0, 0x1A, 0
+        uuid = "GPU-1"
+
+    class OfOlderTorch:
+        uuid = "GPU-1"
+
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Gpu)
+    assert gpu_name(gpu, HOST) == f"{HOST} 0:1a:0"
+    assert gpu_name(gpu, HOST) != gpu_name(gpu, "10.0.0.2")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: OfOlderTorch)
+    assert gpu_name(gpu, HOST) == f"{HOST} GPU-1"

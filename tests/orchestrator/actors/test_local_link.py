@@ -5,9 +5,10 @@ from threading import Event
 import pytest
 import torch
 
-from orchestrator.actors.local_link import N_KINDS, LocalLink
+from orchestrator.actors.local_link import LocalLink
 from orchestrator.actors.mailbox import attach, offer
 from orchestrator.actors.transport import TransportError
+from orchestrator.actors.words import N_KINDS
 
 
 def connect(room=64, timeout=30.0):

@@ -33,11 +33,12 @@ class Network(nn.Module):
         return self.last(x).square().mean()
 
 
-def train(network, zero_grad, step, steps):
+def train(network, zero_grad, set_rate, step, steps):
     for i in steps:
         zero_grad()
         network.loss(i).backward()
-        step(RATES[i])
+        set_rate(RATES[i])
+        step()
 
 
 def reference(momentum, weight_decay, dtype):
@@ -47,11 +48,10 @@ def reference(momentum, weight_decay, dtype):
         [p for p in network.parameters() if p.requires_grad], momentum=momentum, weight_decay=weight_decay
     )
 
-    def step(rate):
+    def set_rate(rate):
         optimizer.param_groups[0]["lr"] = rate
-        optimizer.step()
 
-    train(network, optimizer.zero_grad, step, range(len(RATES)))
+    train(network, optimizer.zero_grad, set_rate, optimizer.step, range(len(RATES)))
     return network.state_dict()
 
 
@@ -61,7 +61,7 @@ def reference(momentum, weight_decay, dtype):
 def test_bit_equal_to_torch_also_when_stopped_and_resumed(momentum, weight_decay, dtype, stop):
     network = Network(dtype)
     optimizer = SGD(network, momentum=momentum, weight_decay=weight_decay)
-    train(network, optimizer.zero_grad, optimizer.step, range(len(RATES))[:stop])
+    train(network, optimizer.zero_grad, optimizer.set_learning_rate, optimizer.step, range(len(RATES))[:stop])
     if stop is not None:
         file = io.BytesIO()
         torch.save((network.state_dict(), optimizer.state_dict()), file)
@@ -71,7 +71,13 @@ def test_bit_equal_to_torch_also_when_stopped_and_resumed(momentum, weight_decay
         network.load_state_dict(weights)
         optimizer = SGD(network, momentum=momentum, weight_decay=weight_decay)
         optimizer.load_state_dict(state)
-        train(network, optimizer.zero_grad, optimizer.step, range(len(RATES))[stop:])
+        train(
+            network,
+            optimizer.zero_grad,
+            optimizer.set_learning_rate,
+            optimizer.step,
+            range(len(RATES))[stop:],
+        )
     expected = reference(momentum, weight_decay, dtype)
     assert not torch.equal(expected["last.weight"], Network(dtype).last.weight)
     for name, value in network.state_dict().items():
@@ -82,7 +88,7 @@ def test_state_is_the_momentum_of_what_was_trained():
     network = Network(torch.float32)
     optimizer = SGD(network, momentum=0.9, weight_decay=0.0)
     assert optimizer.state_dict() == {}
-    train(network, optimizer.zero_grad, optimizer.step, [0])
+    train(network, optimizer.zero_grad, optimizer.set_learning_rate, optimizer.step, [0])
     trained = {n for n, _ in network.named_parameters() if not n.startswith(("sometimes", "frozen"))}
     assert optimizer.state_dict().keys() == trained
     for name, buffer in optimizer.state_dict().items():
@@ -98,7 +104,7 @@ def test_gradients_are_forgotten():
 
 
 def test_a_module_without_parameters_can_be_stepped():
-    SGD(nn.Flatten(), momentum=0.9, weight_decay=5e-4).step(0.1)
+    SGD(nn.Flatten(), momentum=0.9, weight_decay=5e-4).step()
 
 
 TRAINING_STEP = """
@@ -118,7 +124,8 @@ for _ in range(2):
     output = module(torch.randn(4, 1, 8, 8))
     optimizer.zero_grad()
     seed_gradient(output, torch.ones_like(output)).backward()
-    optimizer.step(0.1)
+    optimizer.set_learning_rate(0.1)
+    optimizer.step()
 torch.save({"module": module.state_dict(), "optimizer": optimizer.state_dict()}, io.BytesIO())
 print(*sorted({"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()))
 """

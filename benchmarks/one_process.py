@@ -1,0 +1,76 @@
+"""A trial's network trained in this process by torch's own optimizer: what actors are compared with."""
+
+from dataclasses import replace
+
+import torch
+from torch.nn import functional as F
+
+from models import PararealNetwork
+from orchestrator.actors.learning_rate import learning_rate
+from orchestrator.config import TORN, TrialConfig
+from orchestrator.data.batches import Batches
+from orchestrator.data.datasets import ImageData
+from orchestrator.plan import describe, tear_as_asked
+
+
+def one_process(
+    config: TrialConfig, data: ImageData, *, device: str = "cpu"
+) -> tuple[PararealNetwork, list[dict[str, float]]]:
+    """The trained network, with the gradients of the last step, and the metrics of every epoch.
+
+    Strategies without a coarse network train the serial network, whatever N.
+    """
+    if config.strategy not in TORN:
+        config = replace(config, n_subnetworks=1, strategy="serial")
+    compute = replace(config.compute(torch.device(device)), graphs=False)
+    compute.settle()
+    batches = Batches(
+        data, batch_size=config.batch_size, seed=config.seed, device=device, dtype=compute.weight_dtype
+    )
+    network = PararealNetwork(tear_as_asked(config, describe(config, data)))
+    compute.place(network)
+    optimizer = torch.optim.SGD(
+        network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    metrics = []
+    for epoch in range(1, config.epochs + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, epoch)
+        network.train()
+        losses = []
+        for step in range(batches.n_train_steps):
+            images, labels = batches.train(epoch, step)
+            with compute.autocast():
+                loss = F.cross_entropy(network(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        network.eval()
+        with torch.no_grad(), compute.autocast():
+            pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
+            logits = torch.cat([network(images) for images, _ in pairs]).to(compute.weight_dtype)
+            labels = torch.cat([labels for _, labels in pairs])
+        metrics.append(
+            {
+                "train_loss": sum(losses) / len(losses),
+                "validation_loss": F.cross_entropy(logits, labels).item(),
+                "validation_error": 100 * (logits.argmax(1) != labels).double().mean().item(),
+            }
+        )
+    return network, metrics
+
+
+def in_one_process(part: str, name: str, sizes: tuple[int, ...] = ()) -> str:
+    """The one-process network's name for an actor's parameter; ``sizes`` are the stages' units."""
+    kind, _, number = part.partition("-")
+    if kind not in ("subnetwork", "stage"):
+        return name
+    j = int(number)
+    if kind == "stage":
+        component, _, rest = name.partition(".")
+        unit, _, rest_of_unit = rest.partition(".")
+        if component == "units":
+            return f"subnetworks.0.{int(unit) + sum(sizes[: j - 1])}.{rest_of_unit}"
+        return name.replace("preprocess.", "preprocesses.0.") if component == "preprocess" else name
+    return name.replace("preprocess.", f"preprocesses.{j - 1}.").replace("units.", f"subnetworks.{j - 1}.")

@@ -35,7 +35,8 @@ def run_alone(
     """
     watch = Watch(timeout=timeout)
     watch.expect("measurement", slow_start=math.inf)  # there may be no device yet
-    options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    # A whole GPU, also where actors share one: whatever else ran on it would be measured too.
+    options = {"num_cpus": resources.cpus, "num_gpus": math.ceil(resources.gpus)}
     process: Any = ray.remote(_Process).options(**options).remote()
     call = process.run.remote(measure, resources, watch.rendezvous)
     try:

@@ -29,6 +29,10 @@ WORKER_ENVIRONMENT = {
     # what was free for a second is merged, but stays mapped. Without that second it would grow for ever.
     "RAY_LD_PRELOAD_ON_WORKERS": "1",
     "MALLOC_CONF": "thp:always,narenas:1,oversize_threshold:0,dirty_decay_ms:1000,muzzy_decay_ms:-1",
+    # Otherwise NCCL's watchdog keeps an actor for a minute before it gives up a peer that is gone.
+    "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
+    # As many as there can be: transfers do not queue behind the kernels of other streams.
+    "CUDA_DEVICE_MAX_CONNECTIONS": "32",
 }
 """What Ray's processes are started with on this machine; ``cluster.yaml`` has the same for others."""
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Literal, cast
 
@@ -57,6 +57,8 @@ class TrialConfig:
     precision: Precision
     channels_last: bool
     compiled: bool
+    # An option that came after the first stores has a default, what was done before it: see trial_id.
+    graphs: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -86,6 +88,16 @@ class TrialConfig:
                 f"--batch-size {self.batch_size} cannot be cut into {n} to {4 * n} equal micro-batches for "
                 f"{n} stages: give a multiple of {n}"
             )
+        if self.graphs and self.strategy not in TORN:
+            raise ValueError(
+                f"--graphs True with --strategy {self.strategy}: only parareal and serial can be recorded: "
+                "leave out --graphs or name these strategies alone"
+            )
+        if self.graphs and self.precision == "float64":
+            raise ValueError(
+                "--graphs True with --precision float64: the learning rate inside a graph is single "
+                "precision: leave out one of them"
+            )
 
     @property
     def n_microbatches(self) -> int:
@@ -99,7 +111,7 @@ class TrialConfig:
 
     def compute(self, device: torch.device) -> Compute:
         """How the network computes on a device."""
-        return Compute(device, self.precision, self.channels_last, self.compiled)
+        return Compute(device, self.precision, self.channels_last, self.compiled, self.graphs)
 
     @property
     def network_options(self) -> dict[str, int]:
@@ -110,8 +122,10 @@ class TrialConfig:
     @property
     def trial_id(self) -> str:
         """A stable key: equal for equal configurations, on every machine, in every run."""
-        values = json.dumps(asdict(self), sort_keys=True)
-        digest = hashlib.sha256(values.encode()).hexdigest()[:10]
+        # Options with a default came later: hashed only where they differ from what was done before them,
+        # they leave the trials that a store holds under their old keys.
+        hashed = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:10]
         depth = "" if self.depth is None else f"-{self.depth}"
         strategy = "" if self.strategy in TORN else f"-{self.strategy}"
         words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}{strategy}-s{self.seed}"
@@ -179,11 +193,16 @@ class Sweep:
     validation_subset: tuple[int | None, ...] = (None,)
     """Validate on a fixed subset of this many images, classes in proportion."""
     precision: tuple[Precision, ...] = ("float32",)
-    """Floating-point type; bfloat16: of activations alone, by autocast, weights stay float32."""
+    """Floating-point type: float32 (IEEE arithmetic), tf32 (faster convolutions and matrix products on
+    GPUs, inputs rounded to 10 bits), float64; bfloat16: of activations alone, by autocast, weights stay
+    float32."""
     channels_last: tuple[bool, ...] = (False,)
     """Whether images keep their channels together in memory, which most devices compute fastest."""
     compiled: tuple[bool, ...] = (False,)
     """Whether units run through torch.compile: faster steps, after minutes of compiling."""
+    graphs: tuple[bool, ...] = (False,)
+    """Whether the parts of a step are recorded once as CUDA graphs and replayed: no time is lost to
+    launching kernels. GPUs only; not with float64."""
 
     def trials(self) -> list[TrialConfig]:
         """Every combination once, N and seed varying fastest, without repetitions.
@@ -240,6 +259,11 @@ class Options:
     driver_shares_gpu: bool = False
     """Whether the driver and the smallest subnetwork share a GPU, so that N subnetworks need N GPUs
     instead of N + 1; between the two, tensors then travel through the host's memory."""
+    gpus_per_actor: float | None = None
+    """GPUs reserved for each actor, such as 0.2: so many actors share one. Default: 1."""
+    cuda_ipc: bool = False
+    """Whether actors on GPUs of one host write into each other's GPU memory directly (CUDA IPC) instead of
+    by NCCL, or through the host's memory where they share a GPU."""
     address: str | None = None
     """Address of a running Ray cluster ("auto" on its head). Default: start one on this machine."""
     max_failures: int = 3
@@ -270,6 +294,14 @@ class Options:
                 raise ValueError(f"{_option(name)} {getattr(self, name)}: give 0 or more")
         if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
             raise ValueError(f"--cpus-per-actor {self.cpus_per_actor}: give a positive number")
+        # Ray counts to four digits.
+        if self.gpus_per_actor is not None and not 0.0001 <= self.gpus_per_actor <= 1:
+            raise ValueError(f"--gpus-per-actor {self.gpus_per_actor}: give 0.0001 to 1, such as 0.25")
+        if self.gpus_per_actor is not None and self.driver_shares_gpu:
+            raise ValueError(
+                f"--gpus-per-actor {self.gpus_per_actor} with --driver-shares-gpu: either says who shares a "
+                "GPU: leave out one of them"
+            )
         if self.mlflow is not None and find_spec("mlflow") is None:
             raise ValueError(
                 f"--mlflow {self.mlflow} needs a package that is not installed: "

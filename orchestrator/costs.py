@@ -117,6 +117,8 @@ def key_of(config: TrialConfig, network: FeedForward, resources: GangResources) 
         *(config.preprocess, config.coarse, config.batch_size, config.precision),
         *(config.channels_last, config.compiled),
         *(resources.device, resources.threads),
+        # Came later: profiles that a store holds keep their names.
+        *(["graphs"] if config.graphs else []),
     ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:10]
     return re.sub(r"[^A-Za-z0-9.-]", "_", f"{network.name}-{resources.device}-{digest}")

@@ -1,6 +1,7 @@
 """Which devices there are, what a gang of actors needs of them, and how an actor takes its own."""
 
 import fcntl
+import math
 import os
 import tempfile
 import time
@@ -47,18 +48,19 @@ def local_devices() -> Available:
 
 @dataclass(frozen=True)
 class GangResources:
-    """What one trial reserves: a device for each of its actors, on as few hosts as hold them.
+    """What one trial reserves: a place for each of its actors, on as few hosts as hold them.
 
-    A device is a GPU with some processor cores, or processor cores alone.
+    A place is a GPU, or a share of one, with some processor cores; or processor cores alone.
 
     Attributes:
         n_actors: such as N subnetworks and one driver, see :func:`n_actors`.
         device: ``"cuda"`` or ``"cpu"``.
-        cpus: processor cores of each device; a fraction where actors share cores.
-        gpus: GPUs of each device, 1 or 0.
-        hosts: how many of the devices are on each host, fullest first; empty: all on one.
-        driver_shares: whether the driver and the smallest subnetwork share a device.
-        shared_gpu: to the second actor on a GPU, the GPU that the first was given.
+        cpus: processor cores of each place; a fraction where actors share cores.
+        gpus: GPUs of each place: 1, 0, or a fraction where actors share GPUs.
+        hosts: how many of the places are on each host, fullest first; empty: all on one.
+        driver_shares: whether the driver and the smallest subnetwork share a place.
+        shared_gpu: to the second actor in a place, the GPU that the first was given.
+        cuda_ipc: whether actors on GPUs of one host write into each other's GPU memory.
     """
 
     n_actors: int
@@ -68,11 +70,26 @@ class GangResources:
     hosts: tuple[int, ...] = ()
     driver_shares: bool = False
     shared_gpu: str | None = None
+    cuda_ipc: bool = False
+
+    @property
+    def n_places(self) -> int:
+        """Places of the gang: one for each actor, or one less."""
+        return self.n_actors - self.driver_shares
 
     @property
     def n_devices(self) -> int:
-        """Devices of the gang."""
-        return self.n_actors - self.driver_shares
+        """GPUs that the gang uses; of cores, as many as places."""
+        return sum(map(self._devices_of, self._on_each))
+
+    @property
+    def _on_each(self) -> tuple[int, ...]:
+        """Places on each host."""
+        return self.hosts or (self.n_places,)
+
+    def _devices_of(self, n_places: int) -> int:
+        """How many devices so many places of one host take."""
+        return math.ceil(n_places / per_gpu(self.gpus)) if self.gpus else n_places
 
     @property
     def threads(self) -> int:
@@ -81,29 +98,34 @@ class GangResources:
 
     @property
     def bundles(self) -> list[dict[str, float]]:
-        """Placement group: the coordinator on the head, then one bundle a host with its devices.
+        """Placement group: the coordinator on the head, then one bundle a host with its places.
 
-        A bundle is never split. Were there one for each device, Ray would scatter them over what is
+        A bundle is never split. Were there one for each place, Ray would scatter them over what is
         free, and an autoscaler would rather start many small hosts than the large one that holds all.
         """
         return [
             {HEAD_RESOURCE: 0.001},
             *(
-                {"CPU": round(n * self.cpus, 4)} | ({"GPU": n * self.gpus} if self.gpus else {})
-                for n in self.hosts or (self.n_devices,)
+                {"CPU": round(n * self.cpus, 4)} | ({"GPU": self._gpus_of(n)} if self.gpus else {})
+                for n in self._on_each
             ),
         ]
 
-    def bundle(self, device: int) -> int:
-        """Which of the bundles has the device; they are counted from 0, the first host's first."""
-        return 1 + bisect_right(list(accumulate(self.hosts or (self.n_devices,))), device)
+    def _gpus_of(self, n_places: int) -> float:
+        """What so many places of one host reserve: a share of one GPU or, as Ray asks, whole ones."""
+        n_gpus = self._devices_of(n_places)
+        return round(n_places * self.gpus, 4) if n_gpus == 1 else float(n_gpus)
+
+    def bundle(self, place: int) -> int:
+        """Which of the bundles has the place; they are counted from 0, the first host's first."""
+        return 1 + bisect_right(list(accumulate(self._on_each)), place)
 
 
 def settle_devices(devices: Devices, *, n_devices: int, available: Available) -> Literal["cpu", "cuda"]:
-    """What ``auto`` means for a sweep whose largest gang has ``n_devices`` devices.
+    """What ``auto`` means for a sweep whose largest gang needs ``n_devices`` GPUs.
 
-    GPUs if there is one for each of them, else processor cores: the same for all trials of the sweep,
-    so that they can be compared.
+    GPUs if there are as many, else processor cores: the same for all trials of the sweep, so that they
+    can be compared.
     """
     if devices == "auto":
         return "cuda" if available.gpus >= n_devices else "cpu"
@@ -115,9 +137,31 @@ def n_actors(n_subnetworks: int, strategy: Strategy) -> int:
     return {"serial": 1, "parareal": n_subnetworks + 1}.get(strategy, n_subnetworks)
 
 
-def n_devices(n_subnetworks: int, strategy: Strategy, driver_shares_gpu: bool) -> int:
-    """GPUs that a gang needs: one for each actor, or one less."""
+def n_places(n_subnetworks: int, strategy: Strategy, *, driver_shares_gpu: bool) -> int:
+    """Places of a gang on GPUs: one for each actor, or one less."""
     return n_actors(n_subnetworks, strategy) - (driver_shares_gpu and strategy == "parareal")
+
+
+def n_gpus(
+    n_subnetworks: int,
+    strategy: Strategy,
+    *,
+    driver_shares_gpu: bool = False,
+    gpus_per_actor: float | None = None,
+) -> int:
+    """GPUs that a gang needs: one for each place, or for as many as share it."""
+    places = n_places(n_subnetworks, strategy, driver_shares_gpu=driver_shares_gpu)
+    return math.ceil(places / per_gpu(gpu_share(gpus_per_actor)))
+
+
+def gpu_share(gpus_per_actor: float | None) -> float:
+    """An actor's share of a GPU in the four digits that Ray counts, rounded down: together at most 1."""
+    return 1.0 if gpus_per_actor is None else math.floor(1e4 * gpus_per_actor + 1e-6) / 1e4
+
+
+def per_gpu(share: float) -> int:
+    """How many actors with such a share one GPU has room for: a share never spans two."""
+    return math.floor(1 / share + 1e-9)
 
 
 def gang_resources(
@@ -128,6 +172,8 @@ def gang_resources(
     available: Available,
     strategy: Strategy = "parareal",
     driver_shares_gpu: bool = False,
+    gpus_per_actor: float | None = None,
+    cuda_ipc: bool = False,
 ) -> GangResources:
     """Decide what a trial reserves, and on how many hosts.
 
@@ -136,26 +182,31 @@ def gang_resources(
     """
     size = n_actors(n_subnetworks, strategy)
     use_gpus = devices == "cuda"
-    n = n_devices(n_subnetworks, strategy, driver_shares_gpu) if use_gpus else size
+    share = gpu_share(gpus_per_actor) if use_gpus else 0.0
+    n = n_places(n_subnetworks, strategy, driver_shares_gpu=driver_shares_gpu) if use_gpus else size
     gang = _gang(n_subnetworks, strategy)
-    if use_gpus and available.gpus < n:
+    if use_gpus and available.gpus < (needed := math.ceil(n / per_gpu(share))):
+        there = int(available.gpus)
+        room = there * per_gpu(share)
         remedies = ["pass --devices cpu"]
-        if available.gpus >= 1:  # enough for one actor, so this is a gang
+        if room >= 2:
+            remedies.insert(0, f"lower --n-subnetworks to {n_subnetworks - (n - room)}")
+        if there:  # enough for one actor, so this is a gang
             remedies.append("--strategy serial")
-        if available.gpus >= 2:
-            fits = n_subnetworks - (n - int(available.gpus))
-            remedies.insert(0, f"lower --n-subnetworks to {fits}")
-        raise ValueError(f"{gang} {n} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
+            if fits := math.floor(100 / math.ceil(size / there)) / 100:
+                instead = " in place of --driver-shares-gpu" if driver_shares_gpu else ""
+                remedies.append(f"--gpus-per-actor {fits:g}{instead}")
+        raise ValueError(f"{gang} {needed} GPUs, there are {available.gpus:g}: {' or '.join(remedies)}")
 
     hosts = available.hosts or (available,)
 
     def rooms(cpus: float) -> list[int]:
-        """How many devices with so many cores each host holds, largest first."""
-        return sorted((_room(host, cpus, use_gpus) for host in hosts), reverse=True)
+        """How many places with so many cores each host holds, largest first."""
+        return sorted((_room(host, cpus, share) for host in hosts), reverse=True)
 
-    # Devices that do not find one core each share the cores of their host.
-    shares = {int(1000 * host.cpus / k) / 1000 for host in hosts for k in range(1, n + 1)}
-    choices = [1.0, *sorted((share for share in shares if 0 < share < 1), reverse=True)]
+    # Actors that do not find one core each share the cores of their host.
+    fractions = {int(1000 * host.cpus / k) / 1000 for host in hosts for k in range(1, n + 1)}
+    choices = [1.0, *sorted((cpus for cpus in fractions if 0 < cpus < 1), reverse=True)]
     if cpus_per_actor is not None:
         choices = [cpus_per_actor]
     cpus = next((cpus for cpus in choices if sum(rooms(cpus)) >= n), None)
@@ -169,13 +220,21 @@ def gang_resources(
     for room in rooms(cpus):
         on_each.append(min(room, n - sum(on_each)))
     used = tuple(filter(None, on_each))
-    return GangResources(size, devices, cpus, float(use_gpus), used if len(used) > 1 else (), n < size)
+    return GangResources(
+        size,
+        devices,
+        cpus,
+        share,
+        hosts=used if len(used) > 1 else (),
+        driver_shares=n < size,
+        cuda_ipc=cuda_ipc and use_gpus,
+    )
 
 
-def _room(host: Available, cpus: float, use_gpus: bool) -> int:
-    """How many devices with ``cpus`` cores each the host has."""
+def _room(host: Available, cpus: float, share: float) -> int:
+    """How many places with ``cpus`` cores and such a share of a GPU each the host has."""
     room = int(host.cpus / cpus + 1e-6)
-    return min(room, int(host.gpus)) if use_gpus else room
+    return min(room, int(host.gpus) * per_gpu(share)) if share else room
 
 
 def _gang(n: int, strategy: Strategy) -> str:

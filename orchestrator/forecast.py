@@ -1,7 +1,7 @@
 """What --dry-run predicts: what components cost, how long a step takes, what more devices would bring."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from models.step_time import Cost, StepCosts, critical_path, paper_sum, simulate
 from models.tearing import paper_n_coarse_units
 from orchestrator.config import TORN, Options, TrialConfig
 from orchestrator.costs import Costs, key_of
+from orchestrator.devices import n_gpus
 from orchestrator.plan import Plan, distinct
 from orchestrator.trial import Job
 
@@ -54,7 +55,10 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]
         linked = partial(
             step_seconds, bandwidth=1e9 * options.link_bandwidth, latency=1e-6 * options.link_latency
         )
-        devices = f"{there} {'GPUs' if resources.gpus else 'cores'}"
+        used = {job.config.n_subnetworks: _n_used(job, there, options) for job in jobs}
+        where = f"on {there} {'GPUs' if resources.gpus else 'cores'}"
+        if 0 < resources.gpus < 1:
+            where = f"{resources.gpus:g} GPU each"
         parts += [
             _heading(
                 f"{network.name}, batch {config.batch_size} on {resources.device}: what components cost, "
@@ -62,7 +66,7 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]
             ),
             components_table(profile),
             _heading(f"A step as asked, in ms; N = 1: {_ms(serial_seconds(profile))}"),
-            asked_table(jobs, profile, partial(linked, n_cores=there), f"on {devices}"),
+            asked_table(jobs, profile, linked, used, where),
             _heading(
                 f"The best for up to {max(ns) + 1} devices, one of them the driver's, with links of "
                 f"{options.link_bandwidth:g} GB/s and {options.link_latency:g} µs, in ms"
@@ -133,9 +137,13 @@ def components_table(profile: CostProfile) -> Table:
 
 
 def asked_table(
-    jobs: Iterable[Job], profile: CostProfile, seconds: Callable[[StepCosts], float], where: str
+    jobs: Iterable[Job],
+    profile: CostProfile,
+    seconds: Callable[..., float],
+    n_devices: Mapping[int, int],
+    where: str,
 ) -> Table:
-    """A step of each way in which the plan tears a network; ``seconds`` is for the devices there are."""
+    """A step of each way in which the plan tears a network; by N, ``n_devices`` it is computed on."""
     table = _table("N", "N_c", "partition", "paper's sum", "critical path", "speed-up", where)
     ways = {(job.tearing.sizes, job.config.n_coarse_units): job.config.partition for job in jobs}
     for (sizes, n_coarse_units), partition in ways.items():
@@ -144,7 +152,7 @@ def asked_table(
         table.add_row(
             *(str(len(sizes)), str(n_coarse_units), partition),
             *(_ms(paper_sum(costs)), _ms(path), f"{serial_seconds(profile) / path:.2f}×"),
-            _ms(seconds(costs)),
+            _ms(seconds(costs, n_cores=n_devices[len(sizes)])),
         )
     return table
 
@@ -157,6 +165,19 @@ def choices_table(profile: CostProfile, choices: Iterable[Choice]) -> Table:
         speed_up = f"{serial_seconds(profile) / seconds:.2f}×"
         table.add_row(str(n + 1), str(n), partition, _ms(seconds), speed_up)
     return table
+
+
+def _n_used(job: Job, there: int, options: Options) -> int:
+    """Of the devices there are, how many a gang of the trial's N computes on."""
+    if not job.resources.gpus:
+        return there
+    needed = n_gpus(
+        job.config.n_subnetworks,
+        "parareal",
+        driver_shares_gpu=options.driver_shares_gpu,
+        gpus_per_actor=options.gpus_per_actor,
+    )
+    return min(there, needed)
 
 
 def _n_coarse_units(config: TrialConfig) -> Callable[[int], int]:

@@ -18,7 +18,7 @@ from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig
 from orchestrator.costs import Costs
 from orchestrator.data.datasets import ImageData, load_dataset
-from orchestrator.devices import Available, GangResources, gang_resources, n_devices, settle_devices
+from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
 from orchestrator.storage.store import Store
 from orchestrator.trial import Job
 
@@ -59,9 +59,18 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         ValueError: anything that cannot work, with what to do about it.
     """
     configs = sweep.trials()
-    shares = options.driver_shares_gpu
-    largest = max(n_devices(config.n_subnetworks, config.strategy, shares) for config in configs)
+    largest = max(
+        n_gpus(
+            config.n_subnetworks,
+            config.strategy,
+            driver_shares_gpu=options.driver_shares_gpu,
+            gpus_per_actor=options.gpus_per_actor,
+        )
+        for config in configs
+    )
     devices = settle_devices(options.devices, n_devices=largest, available=available)
+    if devices == "cpu":
+        _refuse_what_needs_gpus(configs, options, available, largest)
     data: dict[DataKey, ImageData] = {}
     checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
@@ -85,7 +94,9 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             cpus_per_actor=options.cpus_per_actor,
             available=available,
             strategy=config.strategy,
-            driver_shares_gpu=shares,
+            driver_shares_gpu=options.driver_shares_gpu,
+            gpus_per_actor=options.gpus_per_actor,
+            cuda_ipc=options.cuda_ipc,
         )
         network = describe(config, images)
         by_cost = config.partition in COST_PARTITIONS and costs is not None
@@ -104,6 +115,29 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             tearing = tear_as_asked(config, network, profile)
         jobs.append(Job(config, cast(Tearing, tearing), resources))
     return Plan(jobs, data, available)
+
+
+def _refuse_what_needs_gpus(
+    configs: Sequence[TrialConfig], options: Options, available: Available, largest: int
+) -> None:
+    """See that a sweep on processor cores asks for nothing that GPUs alone have.
+
+    Raises:
+        ValueError: it does; ``largest`` is how many its largest trial would need.
+    """
+    asked = {
+        "--graphs True": any(config.graphs for config in configs),
+        # On cores it would be float32 under another name.
+        "--precision tf32": any(config.precision == "tf32" for config in configs),
+        "--cuda-ipc": options.cuda_ipc,
+    }
+    for option in (option for option, is_asked in asked.items() if is_asked):
+        if options.devices == "cpu":
+            raise ValueError(f"{option} needs GPUs, not --devices cpu: leave out one of them")
+        raise ValueError(
+            f"{option} needs GPUs, {largest} for the largest trial, there are {available.gpus:g}: leave it "
+            "out, or see what fits with --devices cuda"
+        )
 
 
 def describe(config: TrialConfig, images: ImageData) -> FeedForward:
@@ -163,6 +197,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
                 config.precision,
                 config.channels_last,
                 config.compiled,
+                config.graphs,
             ),
             *(job.tearing.sizes, config.coarse, config.n_coarse_units, config.preprocess),
         )
@@ -185,7 +220,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
         table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
     for jobs in _by_seed(plan.jobs):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
-        each = "1 GPU" if resources.gpus else f"{resources.cpus:g} CPU"
+        each = f"{resources.gpus:g} GPU" if resources.gpus else f"{resources.cpus:g} CPU"
         torn = config.n_subnetworks > 1 and config.strategy in TORN
         table.add_row(
             tearing.network.name,
@@ -196,7 +231,7 @@ def plan_table(plan: Plan, store: Store | None) -> Table:
             str(config.n_coarse_units) if torn else "–",
             f"{tearing.n_parameters:,}",
             f"{_largest_share(jobs[0]):,}",
-            f"{resources.n_devices} × {each}",
+            f"{resources.n_places} × {each}",
             f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
         )
     return table

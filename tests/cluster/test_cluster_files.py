@@ -75,7 +75,7 @@ def test_the_dashboard_is_on_loopback_and_cores_are_for_the_actors(config):
     for key in STARTS:
         (start,) = [command for command in config[key] if "ray start" in command]
         assert "unset OMP_NUM_THREADS;" in start
-        for name in ("RAY_preload_python_modules", "RAY_LD_PRELOAD_ON_WORKERS", "MALLOC_CONF"):
+        for name in WORKER_ENVIRONMENT.keys() - {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"}:
             assert f"{name}={WORKER_ENVIRONMENT[name]} " in start
     assert "--dashboard-host=127.0.0.1" in str(config["head_start_ray_commands"])
 

@@ -1,7 +1,9 @@
 """Gangs on a cluster of several hosts: raylets of one machine that claim GPUs."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import ray
@@ -11,6 +13,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator import cluster
 from orchestrator.actors.gang import Gang
+from orchestrator.alone import run_alone
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import Available, GangResources, gang_resources
 from orchestrator.plan import describe, tear_as_asked
@@ -31,13 +34,13 @@ def hosts() -> Iterator[Available]:
 
 
 @pytest.fixture
-def places(hosts: Available, trial):
-    """Runs an epoch of a gang of N; returns for each actor how many GPUs its host has, driver first.
+def seen(hosts: Available, trial):
+    """Runs an epoch of a gang of N; returns what is seen of each actor, driver first.
 
     The actors reserve GPUs, but compute on processor cores.
     """
 
-    def run(n: int, **options: bool) -> list[int]:
+    def run(n: int, see: Callable[[Any], Any], **options: Any) -> list[Any]:
         config = trial(n_subnetworks=n, depth=47, epochs=1)
         resources = gang_resources(n, devices="cuda", cpus_per_actor=None, available=hosts, **options)
         images = load_dataset(config.dataset, train_subset=24, validation_subset=20)
@@ -48,17 +51,28 @@ def places(hosts: Available, trial):
             with Gang(config, tearing, ray.put(images), on_cores, group) as gang:
                 gang.connect(timeout=60)
                 assert gang.run_epoch(1)["driver"].completed
-                return [gpus_where(actor) for actor in gang.actors]
+                return [see(actor) for actor in gang.actors]
         finally:
             remove_placement_group(group)
 
     return run
 
 
+@pytest.fixture
+def places(seen):
+    """The same; how many GPUs the host of each actor has."""
+    return lambda n, **options: seen(n, gpus_where, **options)
+
+
 def gpus_where(actor) -> int:
     node_id = actors(actor._actor_id.hex())["Address"]["NodeID"]
     (node,) = [node for node in ray.nodes() if node["NodeID"] == node_id]
     return int(node["Resources"].get("GPU", 0))
+
+
+def own_gpu(actor) -> str:
+    """What the actor's process sees of GPUs."""
+    return ray.get(actor.share_gpu.remote(GangResources(1, "cpu", cpus=1, gpus=0))).shared_gpu
 
 
 def test_every_host_is_seen(hosts: Available) -> None:
@@ -92,3 +106,27 @@ def test_more_gpus_than_there_are_on_all_hosts_are_refused(hosts: Available) -> 
     with pytest.raises(ValueError, match="need 8 GPUs, there are 7: lower --n-subnetworks to 6 or"):
         gang_resources(7, devices="cuda", cpus_per_actor=None, available=hosts)
     assert isinstance(gang_resources(7, devices="cpu", cpus_per_actor=None, available=hosts), GangResources)
+
+
+@pytest.mark.parametrize(("n", "on_each"), [(2, [3]), (3, [1, 3])])
+def test_so_many_actors_share_a_gpu_and_each_sees_that_one_alone(seen, n, on_each):
+    gpus = seen(n, own_gpu, gpus_per_actor=0.3)
+    assert all(gpu.isdecimal() for gpu in gpus)
+    assert sorted(Counter(gpus).values()) == on_each
+
+
+def test_six_sixths_of_a_gpu_are_one(hosts: Available) -> None:
+    resources = gang_resources(5, devices="cuda", cpus_per_actor=None, available=hosts, gpus_per_actor=1 / 6)
+    group = placement_group(resources.bundles)
+    try:
+        assert group.wait(20)
+    finally:
+        remove_placement_group(group)
+
+
+def test_where_gpus_are_shared_a_measurement_has_one_of_its_own(hosts: Available) -> None:
+    shared = GangResources(3, "cpu", cpus=1.0, gpus=0.3)
+    assigned = run_alone(
+        lambda device: ray.get_runtime_context().get_assigned_resources(), shared, timeout=60
+    )
+    assert assigned["GPU"] == 1

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from itertools import product
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ OTHER = {
     "precision": "float64",
     "channels_last": True,
     "compiled": True,
+    "graphs": True,
 }
 
 
@@ -114,6 +116,34 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(strategy, n, batch_size, m
         replace(BASE, strategy=strategy, n_subnetworks=n, batch_size=batch_size)
 
 
+@pytest.mark.parametrize("strategy", ["data_parallel", "gpipe", "1f1b"])
+def test_graphs_are_of_what_can_be_recorded(strategy):
+    with pytest.raises(
+        ValueError, match=rf"^--graphs True with --strategy {strategy}: only .*: leave out "
+    ) as error:
+        Sweep(graphs=(True,), strategy=("parareal", strategy)).trials()
+    assert "\n" not in str(error.value)
+    serial, parareal = Sweep(
+        n_subnetworks=(1, 3), seed=(0,), graphs=(True,), strategy=("parareal", "serial")
+    ).trials()[:2]
+    assert (serial.graphs, serial.strategy) == (parareal.graphs, "serial") == (True, "serial")
+    (alone,) = Sweep(n_subnetworks=(1,), seed=(0,), graphs=(True,), strategy=(strategy,)).trials()
+    assert alone == serial
+
+
+def test_graphs_are_not_of_float64():
+    with pytest.raises(
+        ValueError, match=r"^--graphs True with --precision float64: .*: leave out one of them$"
+    ):
+        replace(BASE, graphs=True, precision="float64")
+
+
+def test_how_a_network_computes_is_as_asked():
+    compute = replace(BASE, graphs=True, precision="tf32").compute(torch.device("cpu"))
+    assert (compute.graphs, compute.precision, compute.compiled) == (True, "tf32", False)
+    assert not BASE.compute(torch.device("cpu")).graphs
+
+
 def test_coarse_units_are_the_papers_unless_given():
     trials = Sweep(n_subnetworks=(1, 3, 6, 12, 18, 24), seed=(0,)).trials()
     assert [t.n_coarse_units for t in trials] == [12, 4, 2, 1, 1, 1]
@@ -137,6 +167,22 @@ def test_trial_ids_are_the_same_in_every_process():
         check=True,
     ).stdout
     assert printed.split() == [t.trial_id for t in Sweep().trials()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "trial_id"),
+    [
+        ({}, "digits-resnet-56-n3-s0-dc88bfdb5d"),
+        ({"strategy": "1f1b", "n_coarse_units": 12}, "digits-resnet-56-n3-1f1b-s0-8e5b541a31"),
+        (
+            {"n_subnetworks": 1, "strategy": "serial", "n_coarse_units": 12},
+            "digits-resnet-56-n1-s0-ed636584cb",
+        ),
+    ],
+)
+def test_options_that_came_later_leave_the_trials_of_a_store_their_ids(changes, trial_id):
+    assert replace(BASE, **changes).trial_id == trial_id
+    assert replace(BASE, graphs=False, **changes).trial_id == trial_id
 
 
 def test_every_option_makes_a_trial_id_of_its_own():
@@ -209,8 +255,18 @@ def test_a_step_schedule_needs_no_milestones():
         *(("timeout", value) for value in (0, -1)),
         *((name, -1) for name in ("max_failures", "timing_repeats")),
         *(("cpus_per_actor", value) for value in (0, -0.5)),
+        *(("gpus_per_actor", value) for value in (0, -0.5, 0.00001, 1.01, 2)),
     ],
 )
 def test_an_option_of_the_run_out_of_range_is_named(option, value):
     with pytest.raises(ValueError, match=rf"^--{option.replace('_', '-')} {value}: give "):
         Options(**{option: value})
+
+
+@pytest.mark.parametrize("share", [1, 0.25])
+def test_one_option_says_who_shares_a_gpu(share):
+    assert Options(gpus_per_actor=share).gpus_per_actor == share
+    with pytest.raises(
+        ValueError, match=rf"^--gpus-per-actor {share} with --driver-shares-gpu: .*: leave out one"
+    ):
+        Options(gpus_per_actor=share, driver_shares_gpu=True)

@@ -35,8 +35,8 @@ def profile(costs, job, n_coarse_units):
     return costs.profile(job.config, job.tearing.network, job.resources, n_coarse_units)
 
 
-def key(job, **resources):
-    return key_of(job.config, job.tearing.network, replace(job.resources, **resources))
+def key(job, *, config=None, **resources):
+    return key_of(config or job.config, job.tearing.network, replace(job.resources, **resources))
 
 
 def own_network(*, width=3, n_in_c=1):
@@ -101,6 +101,20 @@ def test_devices_and_their_threads_have_profiles_of_their_own():
     keys = {key(job), key(job, device="cuda", gpus=1.0), key(job, cpus=2.0)}
     assert len(keys) == 3
     assert key(job, n_actors=9) == key(job, cpus=0.25) == key(job)
+    assert key(job, device="cuda", gpus=0.25) == key(job, device="cuda", gpus=1.0)  # a whole one is measured
+
+
+def test_options_that_came_later_leave_the_profiles_of_a_store_their_names():
+    job, gpu = job_of(), {"device": "cuda", "gpus": 1.0}
+    assert (key(job), key(job, **gpu)) == ("ResNet-29-cpu-9b50801a7c", "ResNet-29-cuda-2dfae98250")
+    fast = job_of(precision=("bfloat16",), channels_last=(True,), compiled=(True,))
+    assert key(fast, **gpu) == "ResNet-29-cuda-5df3d74357"
+
+
+@pytest.mark.parametrize("changes", [{"graphs": True}, {"precision": "tf32"}])
+def test_what_gpus_alone_do_has_a_profile_of_its_own(changes):
+    job, gpu = job_of(), {"device": "cuda", "gpus": 1.0}
+    assert key(job, config=replace(job.config, **changes), **gpu) != key(job, **gpu)
 
 
 def test_an_own_network_that_changes_is_measured_anew():

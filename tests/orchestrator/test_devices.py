@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from orchestrator.devices import (
     _pin,
     gang_resources,
     local_devices,
+    n_gpus,
     settle_devices,
     take_device,
 )
@@ -79,8 +81,21 @@ def test_several_cores_an_actor_are_as_many_threads():
     ("options", "message"),
     [
         ({"n": 6, "gpus": 4}, r"6 subnetworks .* need 7 GPUs, there are 4: lower --n-subnetworks to 3 or "),
-        ({"n": 6, "gpus": 4}, "to 3 or pass --devices cpu or --strategy serial$"),
-        ({"n": 1, "gpus": 1}, "need 2 GPUs, there are 1: pass --devices cpu or --strategy serial$"),
+        ({"n": 6, "gpus": 4}, "to 3 or pass --devices cpu or --strategy serial or --gpus-per-actor 0.5$"),
+        (
+            {"n": 1, "gpus": 1},
+            "there are 1: pass --devices cpu or --strategy serial or --gpus-per-actor 0.5$",
+        ),
+        ({"n": 18, "gpus": 1}, " or --gpus-per-actor 0.05$"),
+        ({"n": 100, "gpus": 1}, "--strategy serial$"),  # a hundredth is too much
+        (
+            {"n": 18, "gpus": 4, "gpus_per_actor": 0.5},
+            "need 10 GPUs, there are 4: lower --n-subnetworks to 7 or .* or --gpus-per-actor 0.2$",
+        ),
+        (
+            {"n": 5, "gpus": 3, "driver_shares_gpu": True},
+            " need 5 GPUs, there are 3: .* or --gpus-per-actor 0.5 in place of --driver-shares-gpu$",
+        ),
         ({"n": 1, "devices": "cuda"}, "need 2 GPUs, there are 0: pass --devices cpu$"),
         ({"n": 6, "devices": "cuda", "strategy": "serial"}, "needs 1 GPUs, there are 0: pass --devices cpu$"),
         (
@@ -154,10 +169,11 @@ def test_cores_do_not_add_up_over_hosts():
     n=st.integers(1, 24),
     hosts=st.lists(st.tuples(st.integers(0, 16), st.integers(0, 8)), min_size=1, max_size=6),
     devices=st.sampled_from(["cpu", "cuda"]),
+    share=st.none() | st.floats(0.01, 1) | st.integers(1, 100).map(lambda k: 1 / k),
 )
-def test_what_is_reserved_fits_host_by_host(n, hosts, devices):
+def test_what_is_reserved_fits_host_by_host(n, hosts, devices, share):
     try:
-        gang = on_hosts(n, *hosts, devices=devices)
+        gang = on_hosts(n, *hosts, devices=devices, gpus_per_actor=share)
     except ValueError:
         assert devices == "cuda" or not any(cpus for cpus, _ in hosts)
         return
@@ -168,6 +184,76 @@ def test_what_is_reserved_fits_host_by_host(n, hosts, devices):
         fitting = [h for h in free if h[0] >= bundle["CPU"] - 1e-3 and h[1] >= bundle.get("GPU", 0)]
         assert fitting, (gang, hosts)
         free.remove(fitting[0])
+        # What Ray can reserve: whole GPUs, or a share of one.
+        gpus = bundle.get("GPU", 0)
+        assert gpus <= 1 or gpus == int(gpus)
+        assert gpus == round(gpus, 4)
+
+
+# Several actors on a GPU
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "gpus", "reserved"),
+    [
+        (3, 0.2, 1, 0.8),
+        (4, 0.2, 1, 1.0),
+        (5, 0.2, 2, 2.0),
+        (5, 1 / 6, 1, 0.9996),  # Ray counts to four digits, and six of 0.1667 are more than one
+        (5, 0.3, 2, 2.0),
+        (6, 0.3, 3, 3.0),
+        (3, 0.6, 4, 4.0),  # two do not fit one
+        (3, 1, 4, 4.0),
+    ],
+)
+def test_actors_share_gpus_but_none_spans_two(n, share, gpus, reserved):
+    gang = resources(n, gpus=8, gpus_per_actor=share)
+    assert gang.bundles[1:] == [{"CPU": n + 1, "GPU": reserved}]
+    assert (gang.n_actors, gang.n_places, gang.n_devices) == (n + 1, n + 1, gpus)
+    assert gang.gpus == pytest.approx(share, abs=1e-4)
+    assert gang.gpus <= share
+    assert n_gpus(n, "parareal", gpus_per_actor=share) == gpus
+    assert resources(n, gpus=gpus, gpus_per_actor=share) == gang
+    if gpus > 1:
+        with pytest.raises(ValueError, match=f"need {gpus} GPUs, there are {gpus - 1}: "):
+            resources(n, gpus=gpus - 1, gpus_per_actor=share)
+
+
+def test_a_serial_trial_takes_its_share_only():
+    gang = resources(6, gpus=1, strategy="serial", gpus_per_actor=0.25)
+    assert (gang.gpus, gang.n_devices, gang.bundles[1]) == (0.25, 1, {"CPU": 1.0, "GPU": 0.25})
+
+
+def test_gpus_are_shared_host_by_host():
+    gang = on_hosts(9, (8, 2), (8, 1), gpus_per_actor=0.25)
+    assert gang.hosts == (8, 2)
+    assert gang.bundles[1:] == [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 2.0, "GPU": 0.5}]
+    assert gang.n_devices == 3
+    assert [gang.bundle(place) for place in (0, 7, 8, 9)] == [1, 1, 2, 2]
+    with pytest.raises(ValueError, match="need 4 GPUs, there are 3: lower --n-subnetworks to 11 or"):
+        on_hosts(12, (8, 2), (8, 1), gpus_per_actor=0.25)
+
+
+@given(n=st.integers(1, 200), there=st.integers(1, 16))
+def test_a_share_that_is_offered_fits(n, there):
+    try:
+        resources(n, gpus=there, cpus=64)
+    except ValueError as error:
+        _, offered, share = str(error).partition(" or --gpus-per-actor ")
+        if offered:
+            assert resources(n, gpus=there, cpus=64, gpus_per_actor=float(share)).n_devices <= there
+        else:
+            assert math.ceil((n + 1) / there) > 100
+
+
+def test_cores_are_not_shared_by_the_gpu():
+    assert resources(3, devices="cpu", gpus=4, gpus_per_actor=0.25) == resources(3, devices="cpu", gpus=4)
+
+
+def test_writing_into_another_gpus_memory_is_for_gpus():
+    assert resources(3, gpus=4, cuda_ipc=True).cuda_ipc
+    assert not resources(3, gpus=4).cuda_ipc
+    assert not resources(3, cuda_ipc=True).cuda_ipc
 
 
 # The driver and the smallest subnetwork on one GPU

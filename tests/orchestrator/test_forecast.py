@@ -157,6 +157,17 @@ def test_with_gpus_links_count_and_cores_do_not(forecast_of):
     assert float(few_cores[-1]) > float(fast[-1])
 
 
+def test_a_gang_that_shares_gpus_computes_on_those_alone(forecast_of):
+    gpus = Available(cpus=8, gpus=4)
+    header = ["N", "N_c", "partition"]
+    plan, costs, text = forecast_of(available=gpus, options=Options(gpus_per_actor=0.5))
+    step = profile_of(plan, costs).step_costs(plan.jobs[-1].tearing.sizes, 4)
+    on_two = simulate(step, n_cores=2, bandwidth=1e10, latency=5e-5, n_steps=4)[-1].end / 4
+    assert rows(text, header)[0][-1] == ms(on_two)
+    assert "0.5 GPU each" in text
+    assert "on 4 GPUs" in forecast_of(available=gpus)[-1]
+
+
 def test_a_fixed_number_of_coarse_units_is_kept_for_other_numbers_of_subnetworks(forecast_of):
     for changes, n_c in (({"n_coarse_units": (2,)}, 2), ({"coarse": ("shortcut",)}, 0)):
         _, _, text = forecast_of(measured=[n_c], **changes)

@@ -18,6 +18,7 @@ SMALL = Sweep(
 )
 OPTIONS = Options()
 CORES = Available(cpus=8, gpus=0)
+GPUS = Available(cpus=8, gpus=4)
 
 
 def plan_of(*, options=OPTIONS, available=CORES, **changes):
@@ -94,6 +95,39 @@ def test_a_trial_that_would_wait_for_ever_for_devices_is_refused():
         plan_of(options=Options(cpus_per_actor=6))
     with_too_few_gpus = plan_of(available=Available(cpus=8, gpus=2))
     assert {job.resources.device for job in with_too_few_gpus.jobs} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "asked"),
+    [
+        ({"graphs": (False, True)}, {}, "--graphs True"),
+        ({"precision": ("float32", "tf32")}, {}, "--precision tf32"),
+        ({}, {"cuda_ipc": True}, "--cuda-ipc"),
+    ],
+)
+def test_what_gpus_alone_have_is_refused_on_cores_before_anything_is_loaded(changes, options, asked):
+    sweep = replace(SMALL, **changes)
+    unread = replace(sweep, dataset=("parquet:/nowhere",))
+    with pytest.raises(ValueError, match=f"^{asked} needs GPUs, not --devices cpu: leave out one of them$"):
+        make_plan(unread, Options(devices="cpu", **options), GPUS)
+    with pytest.raises(
+        ValueError,
+        match=f"^{asked} needs GPUs, 4 for the largest trial, there are 2: leave it out, or .* cuda$",
+    ):
+        make_plan(unread, Options(**options), Available(cpus=8, gpus=2))
+    jobs = make_plan(sweep, Options(**options), GPUS).jobs
+    assert {(job.resources.device, job.resources.cuda_ipc) for job in jobs} == {("cuda", bool(options))}
+
+
+def test_gpus_that_are_shared_are_enough():
+    for devices in ("auto", "cuda"):
+        plan = plan_of(options=Options(gpus_per_actor=0.25, devices=devices), available=Available(8, 1))
+        assert [job.resources.bundles[1]["GPU"] for job in plan.jobs if job.config.seed == 0] == [0.25, 1.0]
+        assert {job.resources.n_devices for job in plan.jobs} == {1}
+        assert "4 × 0.25 GPU" in table_of(plan)
+    with pytest.raises(ValueError, match="need 2 GPUs, there are 1: lower --n-subnetworks to 2 or"):
+        plan_of(options=Options(gpus_per_actor=0.3, devices="cuda"), available=Available(8, 1))
+    assert "4 × 1 GPU" in table_of(plan_of(available=GPUS))
 
 
 # Partitions by cost
@@ -188,6 +222,12 @@ def test_time_in_training_is_no_timing_of_components(store):
     jobs = plan_of(seed=(0,)).jobs
     time(store, jobs[0], mode="wall")
     assert untimed(jobs, store) == jobs
+
+
+def test_graphs_are_timed_apart(store):
+    jobs = plan_of(n_subnetworks=(3,), seed=(0,), graphs=(False, True), available=GPUS).jobs
+    time(store, jobs[0])
+    assert untimed(jobs, store) == jobs[1:]
 
 
 @pytest.mark.parametrize(

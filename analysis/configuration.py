@@ -150,6 +150,11 @@ def timed_families(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, lis
         yield f"{network}\n{', '.join(how)}", rows, [c for c in TEARING if c in described]
 
 
+def device_kinds(trials: pd.DataFrame) -> pd.Series:
+    """Name the kind of device of each trial: "cpu", "cuda"; missing where it is not known."""
+    return trials["devices"].str.extract(r"(\w+)$", expand=False)
+
+
 def heading(column: str) -> str:
     """Name a column for a reader: "N_c", "Batch size"."""
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
@@ -157,13 +162,13 @@ def heading(column: str) -> str:
 
 def network_name(network: str, depth: int) -> str:
     """Name an untorn network: "ResNet-56", or "package.module:factory" where depth is missing."""
-    name = NETWORK_NAMES.get(network, network)
+    name = "Unknown network" if pd.isna(network) else NETWORK_NAMES.get(network, network)
     return name if pd.isna(depth) else f"{name}-{depth}"
 
 
 def dataset_name(dataset: str) -> str:
     """Name a data set: "CIFAR-10", "digits", "parquet:/data/flowers"."""
-    return DATASET_NAMES.get(dataset, dataset)
+    return "unknown data" if pd.isna(dataset) else DATASET_NAMES.get(dataset, dataset)
 
 
 def strategy_name(strategy: str) -> str:
@@ -177,7 +182,7 @@ def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
     A torn network is a parareal one also where a single process has trained it (strategy "serial").
     """
     name = network_name(network, depth)
-    if n_subnetworks == 1:
+    if pd.isna(n_subnetworks) or n_subnetworks == 1:
         return name
     kind = strategy_name("parareal" if strategy == "serial" else strategy)
     return f"{kind[0].upper()}{kind[1:]} {name}, N = {n_subnetworks}"

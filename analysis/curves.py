@@ -117,10 +117,11 @@ def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     heads = runs[torn | ~baseline.isin(baseline[torn])].sort_values(keys).drop_duplicates(keys)
     for head in heads.index:
         values = runs.loc[head]
-        title = f"{network_name(values['network'], values['depth'])} on {dataset_name(values['dataset'])}"
+        dataset = dataset_name(values["dataset"])
+        title = f"{network_name(values['network'], values['depth'])} on {dataset}"
         extras = [f"{k} = {values[k]}" for k in keys[3:] if pd.notna(values[k])]
         members = runs[(group == group[head]) | (~torn & (baseline == baseline[head]))]
-        yield "\n".join([title, ", ".join(extras)]).strip(), values["dataset"], members
+        yield "\n".join([title, ", ".join(extras)]).strip(), dataset, members
 
 
 def _curves(members: pd.DataFrame, errors: pd.DataFrame, elapsed: pd.DataFrame | None) -> Iterator[Curve]:
@@ -132,7 +133,7 @@ def _curves(members: pd.DataFrame, errors: pd.DataFrame, elapsed: pd.DataFrame |
         by_status = dict(list(trials.groupby("status")))
         averaged = by_status.get("finished", by_status.get("running", trials))
         by_trial = errors[averaged["trial_id"]]
-        seeds = by_trial.T.groupby(averaged.set_index("trial_id")["seed"]).mean().T
+        seeds = by_trial.T.groupby(averaged.set_index("trial_id")["seed"], dropna=False).mean().T
         alone = trials[trials["status"] != "finished"]
         counts = alone["status"].value_counts()
         notes = [f"{count} {status}" for status, count in counts.items()]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.schema import SCHEMAS, TIME
+from analysis.schema import COLUMNS, SCHEMAS, TIME, Column
 
 # What draws and computes is imported where it is used: the orchestrator's processes import this package
 # for its schema, and have no use for matplotlib and scipy.
@@ -151,11 +151,11 @@ def load(store: str | Path) -> Results:
             f"{store} is no result store: it holds none of the folders {', '.join(SCHEMAS)}; "
             "pass the folder a sweep wrote, such as results/quickstart"
         )
-    return Results(store, **{kind: _read(store / kind, schema) for kind, schema in SCHEMAS.items()})
+    return Results(store, **{kind: _read(store / kind, columns) for kind, columns in COLUMNS.items()})
 
 
-def _read(folder: Path, schema: pa.Schema) -> pd.DataFrame:
-    found = [pa.Table.from_pylist([], schema=schema)]
+def _read(folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
+    found = [pa.Table.from_pylist([], schema=SCHEMAS[folder.name])]  # so that no column is missing
     for path in sorted(folder.glob("[!.]*.parquet")):
         try:
             table = pq.read_table(path, partitioning=None)
@@ -171,9 +171,11 @@ def _read(folder: Path, schema: pa.Schema) -> pd.DataFrame:
             "keep results of different versions in different stores"
         ) from error
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-    for field in schema:
-        if pa.types.is_integer(field.type):
-            frame[field.name] = frame[field.name].astype("Int64")
+    for column in columns:
+        if pa.types.is_integer(column.type):
+            frame[column.name] = frame[column.name].astype("Int64")
+        if column.default is not None:
+            frame[column.name] = frame[column.name].fillna(column.default).astype(type(column.default))
     return frame
 
 

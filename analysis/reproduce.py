@@ -6,7 +6,7 @@ from operator import eq
 
 import pandas as pd
 
-from analysis.configuration import config_columns, identify
+from analysis.configuration import config_columns, device_kinds, identify
 from analysis.published import COARSE_COVERAGE
 
 PROGRAM = "python -m orchestrator.sweep"
@@ -37,7 +37,7 @@ def commands(trials: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
         return []
     boxes = list(_boxes(trials))
     boxes = _merged(_merged(boxes, eq), _compatible)
-    kinds = set(trials["devices"].dropna().str.split().str[-1])
+    kinds = set(device_kinds(trials).dropna())
     repeats = timings.loc[timings["mode"] == "virtual", "repeat"].max()
     how: Box = {
         "devices": tuple(kinds) if len(kinds) == 1 else None,

@@ -19,12 +19,15 @@ class Column(NamedTuple):
         type: as in the files; any value may be missing.
         unit: "%", "s", …; "" for what has none.
         meaning: one sentence without its full stop.
+        default: what readers take for a missing value, such as what was done before there was the option;
+            None where missing stays missing.
     """
 
     name: str
     type: pa.DataType
     unit: str
     meaning: str
+    default: bool | str | None = None
 
 
 TRIAL_ID = Column("trial_id", TEXT, "", "which trial; ends in a hash of every option that decides its result")
@@ -32,7 +35,10 @@ TRIAL_ID = Column("trial_id", TEXT, "", "which trial; ends in a hash of every op
 COLUMNS: dict[str, list[Column]] = {
     "trials": [
         TRIAL_ID,
-        Column("status", TEXT, "", "running, finished, diverged (the loss was not finite) or failed"),
+        Column(
+            *("status", TEXT, "", "running, finished, diverged (the loss was not finite) or failed"),
+            default="unknown",
+        ),
         Column("error", TEXT, "", "why it diverged or failed"),
         Column("started", TIME, "UTC", "when the trial was started first"),
         Column("finished", TIME, "UTC", "when it ended, missing while it runs"),
@@ -58,9 +64,18 @@ COLUMNS: dict[str, list[Column]] = {
         Column("milestones", TEXT, "epochs", "after which the step schedule divides the rate by 10"),
         Column("momentum", REAL, "", "momentum of SGD"),
         Column("weight_decay", REAL, "", "weight decay of SGD"),
-        Column("precision", TEXT, "", "floating-point type: float32, or bfloat16 for activations"),
+        Column(
+            "precision",
+            TEXT,
+            "",
+            "floating-point type: float32 (IEEE), tf32, float64, or bfloat16 for activations",
+        ),
         Column("channels_last", YES_NO, "", "whether images kept their channels together in memory"),
         Column("compiled", YES_NO, "", "whether units ran through torch.compile"),
+        Column(
+            *("graphs", YES_NO, "", "whether a step's parts were recorded as CUDA graphs and replayed"),
+            default=False,
+        ),
         Column("parameters", WHOLE, "", "number of parameters, coarse network included"),
         Column("parameters_coarse_network", WHOLE, "", "number of parameters of all F^j"),
         Column("devices", TEXT, "", "number and kind of devices, one an actor: 4 cpu"),

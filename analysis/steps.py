@@ -3,7 +3,7 @@
 import pandas as pd
 
 from analysis import published
-from analysis.configuration import identify, one_row_each
+from analysis.configuration import device_kinds, identify, one_row_each
 from analysis.tables import UNTIMED, component_seconds
 
 MEASURES = ("paper_sum", "critical_path", "step")
@@ -34,7 +34,7 @@ def steps(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> 
     runs = identify(trials, ignore=UNFELT)
     # Whichever strategy trains a torn network, its components are the same.
     components = identify(trials, ignore=[*UNFELT, "strategy"])["configuration"]
-    devices = runs["devices"].str.split().str[-1]
+    devices = device_kinds(runs)
     gpus = timings.loc[timings["device"] != "cpu", "device"].unique()
     if len(gpus) == 1:  # a timing knows its device by name
         devices = devices.replace("cuda", gpus[0])

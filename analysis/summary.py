@@ -49,7 +49,7 @@ def unfinished(trials: pd.DataFrame) -> pd.DataFrame:
             "Trial": named["trial_id"],
             "Network": named["label"],
             "Data set": named["dataset"].map(dataset_name),
-            "Seed": named["seed"].astype(str),
+            "Seed": named["seed"].astype(str).fillna(""),
             "Status": named["status"],
             "Reason": named["error"].fillna("").map(_reason),
         }

@@ -58,7 +58,7 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
     finished = runs[runs["status"] == "finished"]
     errors = _final_errors(epochs, epoch).reindex(finished["trial_id"])
     finished = finished.assign(value=errors.to_numpy())
-    per_seed = finished.groupby(["configuration", "seed"])["value"].mean().dropna()
+    per_seed = finished.groupby(["configuration", "seed"], dropna=False)["value"].mean().dropna()
     by_configuration = per_seed.groupby("configuration")
     samples = {key: values.to_numpy() for key, values in by_configuration}
 

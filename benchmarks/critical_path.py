@@ -21,10 +21,13 @@ from analysis.published import published_table2
 from models import resnet
 from models.compute import Compute, Precision
 from models.cost_profile import CostProfile, measure_profile
+from models.feedforward import FeedForward
 from models.step_time import critical_path, paper_sum
 from models.tearing import interface_factories, paper_n_coarse_units, plan_tearing
 
 NS = [*range(2, 27), *range(28, 65, 4)]
+
+PARTITIONS = ("uniform", "balanced", "staggered")
 
 LINES = {
     "paper's sum, uniform": {"color": "0.6", "linestyle": ":"},
@@ -46,10 +49,16 @@ def main() -> None:
     parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="replay recorded passes; needs a GPU")
     parser.add_argument("--folder", type=Path, default=Path("results/critical-path"))
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    compute = Compute(torch.device(asked.device), asked.precision, asked.channels_last, asked.compiled)
+    compute = Compute(
+        *(torch.device(asked.device), asked.precision, asked.channels_last, asked.compiled, asked.graphs)
+    )
+    if compute.graphs and compute.device.type != "cuda":
+        parser.error(f"--graphs needs a GPU, not --device {asked.device}: leave out one of them")
+    compute.settle()
     network = resnet(asked.depth)
     profiles: dict[str, CostProfile] = {}
     asked.folder.mkdir(parents=True, exist_ok=True)
@@ -76,41 +85,59 @@ def main() -> None:
         interface_preprocess=profiles["shortcut"].interface_preprocess,
         coarse=profiles["shortcut"].coarse,
     )
+    table = speed_ups(network, profiles)
     serial = critical_path(profiles["units"].step_costs((network.n_units,), 1))
-    rows = []
-    for n in NS:
-        row: dict[str, object] = {"N": n, "N_c": paper_n_coarse_units(n)}
-        for partition in ("uniform", "balanced", "staggered"):
-            try:
-                tearing = plan_tearing(network, n, partition=partition, costs=profiles["units"])
-            except ValueError:  # the paper's rule leaves a subnetwork empty
-                continue
-            costs = profiles["units"].step_costs(tearing.sizes, tearing.n_coarse_units)
-            if partition == "uniform":
-                row["paper's sum, uniform"] = serial / paper_sum(costs)
-            row[partition] = serial / critical_path(costs)
-        staggered = plan_tearing(
-            network,
-            n,
-            partition="staggered",
-            costs=profiles["shortcut"],
-            preprocess="stem",
-            coarse="shortcut",
-            n_coarse_units=0,
-        )
-        row["staggered, shortcut"] = serial / critical_path(
-            profiles["shortcut"].step_costs(staggered.sizes, 0)
-        )
-        rows.append(row | {"sizes": " ".join(map(str, tearing.sizes))})
-    table = pd.DataFrame(rows)
     print(f"serial step {1e3 * serial:.1f} ms, batch {asked.batch_size}, {compute}")
-    text = table.drop(columns="sizes").to_markdown(
+    shown = table.drop(columns="sizes").astype(object)
+    text = shown.where(shown.notna(), None).to_markdown(
         index=False, floatfmt=("g", "g", *[".2f"] * 5), missingval="–"
     )
     print(text)
     (asked.folder / "speed_up.md").write_text(text + "\n")
     table.to_csv(asked.folder / "speed_up.csv", index=False)
     draw(table, asked.folder)
+
+
+def speed_ups(network: FeedForward, profiles: dict[str, CostProfile]) -> pd.DataFrame:
+    """Predicted speed-ups over N = 1, a row for each N that the network can be torn into.
+
+    Args:
+        network: what is torn.
+        profiles: what its components cost, by coarse network: "units" and "shortcut".
+
+    Returns:
+        Columns: N, N_c of F^j of units, those of LINES (missing where the partition is impossible), and
+        sizes, the units of each subnetwork of "staggered".
+    """
+    serial = critical_path(profiles["units"].step_costs((network.n_units,), 1))
+    rows = []
+    for n in NS:
+        row: dict[str, object] = {}
+        for line, coarse, n_coarse_units in (
+            *((partition, "units", paper_n_coarse_units(n)) for partition in PARTITIONS),
+            ("staggered, shortcut", "shortcut", 0),
+        ):
+            profile, partition = profiles[coarse], line.partition(",")[0]
+            try:
+                tearing = plan_tearing(
+                    network,
+                    n,
+                    partition=partition,
+                    costs=profile,
+                    coarse=coarse,
+                    n_coarse_units=n_coarse_units,
+                )
+            except ValueError:  # too few units, or the paper's rule leaves a subnetwork empty
+                continue
+            costs = profile.step_costs(tearing.sizes, n_coarse_units)
+            row[line] = serial / critical_path(costs)
+            if line == "uniform":
+                row["paper's sum, uniform"] = serial / paper_sum(costs)
+            if line == "staggered":
+                row["sizes"] = " ".join(map(str, tearing.sizes))
+        if row:
+            rows.append({"N": n, "N_c": paper_n_coarse_units(n)} | row)
+    return pd.DataFrame(rows, columns=["N", "N_c", *LINES, "sizes"])
 
 
 def draw(table: pd.DataFrame, folder: Path) -> None:

@@ -9,8 +9,10 @@ also after it has been copied to another machine.
 """
 
 import argparse
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
@@ -25,7 +27,7 @@ from models.tearing import Tearing
 from models.timing import ComponentTime, time_components
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,11 +40,18 @@ def main() -> None:
     parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="replay recorded passes; needs a GPU")
     parser.add_argument("--store", type=Path, default=Path("results/table2-bare"))
-    asked = parser.parse_args()
-    device = torch.cuda.get_device_name() if asked.device.startswith("cuda") else "cpu"
-    compute = Compute(torch.device(asked.device), asked.precision, asked.channels_last, asked.compiled)
-    how = [asked.precision, *["channels-last"] * asked.channels_last, *["compiled"] * asked.compiled]
+    asked = parser.parse_args(arguments)
+    compute = Compute(
+        *(torch.device(asked.device), asked.precision, asked.channels_last, asked.compiled, asked.graphs)
+    )
+    if compute.graphs and compute.device.type != "cuda":
+        parser.error(f"--graphs needs a GPU, not --device {asked.device}: leave out one of them")
+    on_gpu = compute.device.type == "cuda"
+    device = torch.cuda.get_device_name(compute.device) if on_gpu else "cpu"
+    options = ("channels_last", "compiled", "graphs")
+    how = [asked.precision, *(option.replace("_", "-") for option in options if getattr(asked, option))]
     measured: dict[int, list[dict[str, object]]] = {n: [] for n in asked.n_subnetworks}
     for turn in range(asked.rounds):
         for n, rows in measured.items():
@@ -55,9 +64,14 @@ def main() -> None:
                 "batch_size": asked.batch_size,
                 "device": device,
             }
-            # A process of its own each time: what one has used, its allocator would keep from the next.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                times = process.submit(measure, tearing, asked.batch_size, compute, asked.repeats).result()
+            time_all = partial(measure, tearing, asked.batch_size, compute, asked.repeats)
+            if on_gpu:
+                times = time_all()
+                torch.cuda.empty_cache()
+            else:
+                # A process of its own each time: what one has used, its allocator would keep from the next.
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                    times = process.submit(time_all).result()
             for time in times:
                 rows.append(shared | asdict(time) | {"repeat": turn * asked.repeats + time.repeat})
             trial = {
@@ -65,9 +79,10 @@ def main() -> None:
                 **{"network": "resnet", "depth": asked.depth, "width": 16, "dataset": "synthetic"},
                 **{"n_subnetworks": n, "partition": "uniform", "preprocess": "strided", "strategy": "serial"},
                 **{"precision": asked.precision, "channels_last": asked.channels_last},
-                **{"compiled": asked.compiled, "coarse": "units", "n_coarse_units": tearing.n_coarse_units},
+                **{"compiled": asked.compiled, "graphs": asked.graphs},
+                **{"coarse": "units", "n_coarse_units": tearing.n_coarse_units},
                 **{"batch_size": asked.batch_size, "parameters": tearing.n_parameters},
-                **{"torch": torch.__version__},
+                **{"devices": f"1 {compute.device.type}", "torch": torch.__version__},
             }
             for kind, content in {"trials": [trial], "timings": rows}.items():
                 (asked.store / kind).mkdir(parents=True, exist_ok=True)
@@ -78,6 +93,7 @@ def main() -> None:
 def measure(tearing: Tearing, batch_size: int, compute: Compute, repeats: int) -> list[ComponentTime]:
     """Time all components on one core or GPU."""
     torch.set_num_threads(1)
+    compute.settle()
     return list(time_components(tearing, batch_size=batch_size, compute=compute, repeats=repeats, warmup=1))
 
 

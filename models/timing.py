@@ -7,6 +7,7 @@ Needs torch only.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ class Component:
         is_preprocess: whether that is an image, which needs no gradient.
         with_loss: put a cross-entropy loss on top.
         corrects: of F^j, shape of r_{j+1}: what the driver does with F^j counts as well; it copies r̃_j, which
-            F^j might overwrite, and adds what F^j returns to r_{j+1}.
+            F^j might overwrite unless it is the identity, and adds what F^j returns to r_{j+1}.
     """
 
     build: ModuleFactory
@@ -106,7 +107,9 @@ class Passes:
         # Autograd refuses units that overwrite a leaf in place, so they get a copy.
         x = None if self._residual is not None else self._recorder("copy", self.sample.clone)
         forward, output = self._timed("forward", partial(self._forward, x))
-        backward, _ = self._timed("backward", partial(self._backward, output))
+        backward = 0.0
+        if output.requires_grad:  # a preprocess without parameters has no backward pass, nor has the identity
+            backward, _ = self._timed("backward", partial(self._backward, output))
         self.module.zero_grad(set_to_none=True)  # a recorded pass goes on writing to where they were
         self.sample.grad = None
         return Cost(forward, backward)
@@ -116,6 +119,8 @@ class Passes:
         return _memory_bytes(self.module, self.sample, self._compute)
 
     def _forward(self, x: Tensor | None) -> Tensor:
+        if self._residual is not None and isinstance(self.module, nn.Identity):  # the driver adds r̃_j itself
+            return self._residual.add_(self.sample.detach())
         with self._compute.autocast():
             output: Tensor = self.module(self.sample.clone() if x is None else x)
             if self._with_loss:
@@ -125,8 +130,7 @@ class Passes:
         return output
 
     def _backward(self, output: Tensor) -> None:
-        if output.requires_grad:  # a preprocess without parameters has no backward pass
-            (output if self._with_loss else seed_gradient(output, torch.ones_like(output))).backward()
+        (output if self._with_loss else seed_gradient(output, torch.ones_like(output))).backward()
 
     def _timed(self, name: str, part: Callable[[], Result]) -> tuple[float, Result]:
         """Seconds of a part that begins when all before it is done."""
@@ -228,7 +232,11 @@ def _memory_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    with compute.autocast(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    # The compiler would take the hooks for part of the module. Only for those who ask for it: importing it
+    # takes seconds.
+    as_written = torch.compiler.set_stance("force_eager") if compute.compiled else nullcontext()
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with as_written, compute.autocast(), hooks:
         output = module(sample.clone())  # alive until the storages are counted: none is used twice
     for parameter in module.parameters():
         kept[parameter.untyped_storage().data_ptr()] = 2 * parameter.untyped_storage().nbytes()

@@ -256,6 +256,8 @@ def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:
         The device, and the locks that mark the cores as taken; keep them as long as the actor lives.
     """
     torch.set_num_threads(resources.threads)
+    # Every actor of a host may compile at once: by default each would start up to 32 processes for it.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(resources.threads))
     if resources.device == "cuda":
         if resources.shared_gpu is not None:  # reserved by the driver: Ray has shown this actor none
             os.environ["CUDA_VISIBLE_DEVICES"] = resources.shared_gpu

@@ -71,7 +71,13 @@ def run(report: Report) -> None:
             seeds[-1][1].append(Training(row, tearing, compute))
     trainings = [training for _, of_seed in seeds for training in of_seed]
     n_steps = seeds[0][0].n_train_steps
-    report.note(**label(compute), dataset=dataset, network=network.name, n_networks=len(trainings))
+    report.note(
+        seconds_left_when_built=report.left(),
+        **label(compute),
+        dataset=dataset,
+        network=network.name,
+        n_networks=len(trainings),
+    )
 
     def epoch(number: int, n_epochs: int, *, steps: int) -> float:
         start = time.monotonic()
@@ -94,15 +100,17 @@ def run(report: Report) -> None:
     per_epoch = epoch(1, 1, steps=min(20, n_steps)) * n_steps / min(20, n_steps)
     for training in trainings:
         training.begin()
-    validation = 0.15 * per_epoch + 5.0
+    validation = 0.5 * len(trainings) + 3.0
     n_epochs = 1 if report.tiny else int((report.left() - validation) / (1.05 * per_epoch))
     report.note(seconds_per_epoch=per_epoch, epochs=n_epochs, images=n_steps * batch_size)
     for number in range(1, n_epochs + 1):
         seconds = epoch(number, n_epochs, steps=n_steps)
         report.note(epochs_done=number, seconds_of_last=seconds)
-    for batches, of_seed in seeds:
-        for training in of_seed:
-            report.add(**training.row, epochs=n_epochs, **training.validate(batches))
+    of_validation = Batches(
+        data, batch_size=min(1000, len(data.validation_images)), seed=0, device=report.device
+    )
+    for training in trainings:
+        report.add(**training.row, epochs=n_epochs, **training.validate(of_validation))
 
 
 class Training:
@@ -117,16 +125,15 @@ class Training:
     def __init__(self, row: Row, tearing: Tearing, compute: Compute) -> None:
         self.row, self._compute = row, compute
         compute.settle()
-        self._tearing = tearing
         self._network = compute.place(PararealNetwork(tearing)).train()
+        self._initial = {name: value.clone() for name, value in self._network.state_dict().items()}
         self._optimizer = SGD(self._network, momentum=0.9, weight_decay=5e-4)
         self._recorder = Recorder(compute, self._network)
         self._stream = torch.cuda.Stream() if compute.device.type == "cuda" else None
 
     def begin(self) -> None:
         """Forget what was learned; what was recorded goes on using the same memory."""
-        fresh = self._compute.place(PararealNetwork(self._tearing)).state_dict()
-        self._network.load_state_dict(fresh)
+        self._network.load_state_dict(self._initial)
         for buffer in self._optimizer.state_dict().values():
             buffer.zero_()
 

@@ -3,6 +3,7 @@
 from benchmarks.gpu import critical_paths
 from benchmarks.gpu.critical_paths import measure
 from benchmarks.gpu.report import Report, Row, label, settings, warm_up
+from benchmarks.gpu.shared_units import with_shared_units
 from models import resnet
 
 
@@ -17,7 +18,9 @@ def run(report: Report) -> None:
         row = label(compute) | {"coarse": "shortcut", "preprocess": "stem"}
         if not report.fits(25.0, **row):
             continue
-        report.attempt(measure, report, network, 128, compute, row, [0], 2, **row)
+        compute.settle()
+        shared = with_shared_units(network, compute)
+        report.attempt(measure, report, network, shared, 128, compute, row, [0], **row)
 
 
 def lines(rows: list[Row]) -> list[str]:

@@ -1,7 +1,7 @@
 """Does the GPU compute what the CPU computes, and a gang on it what one process computes?
 
-Networks in float64 first; then whole-step graphs against eager steps; then, where Ray is there, real gangs
-whose actors share the card, with an actor killed on the way.
+Networks in float64; whole-step graphs against eager steps; tensors passed between two processes; where Ray
+is there, real gangs whose actors share the card, with an actor killed on the way.
 """
 
 import io
@@ -37,7 +37,7 @@ BOUND = 1e-10
 
 
 def run(report: Report) -> None:
-    """All of it, the cheapest first."""
+    """All of it."""
     warm_up(report.device, 0.5)
     report.attempt(compare_networks, report, what="networks in float64")
     if report.device.type == "cuda":

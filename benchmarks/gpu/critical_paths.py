@@ -1,10 +1,13 @@
-"""Cost profiles of ResNet-1001, from which cuts and critical paths follow at home."""
+"""Critical paths of ResNet-1001: a cost profile, the best staggered cuts by it, and these measured."""
 
+from benchmarks.gpu import table2
 from benchmarks.gpu.report import Report, Row, label, settings, warm_up
-from models import partition, resnet
+from benchmarks.gpu.shared_units import with_shared_units
+from models import partition, plan_tearing, resnet
 from models.compute import Compute
 from models.cost_profile import measure_profile
 from models.feedforward import FeedForward
+from models.partition import Sizes
 from models.step_time import critical_path, paper_sum
 from models.tearing import interface_factories, paper_n_coarse_units
 
@@ -13,32 +16,33 @@ INTERFACES = (("units", "strided"), ("shortcut", "stem"))
 
 
 def run(report: Report) -> None:
-    """A profile for each way to compute and each kind of interface; then paths by the paper's cuts."""
+    """For each way to compute and each kind of interface."""
     network = resnet(29, width=4) if report.tiny else resnet(1001)
     batch_size = 4 if report.tiny else 128
     warm_up(report.device, 1.0)
     report.note(network=network.name, batch_size=batch_size)
-    for compute in settings(report.device):
+    for compute in sorted(settings(report.device), key=lambda compute: not compute.graphs):  # eager last
+        shared = None
         for coarse, preprocess in INTERFACES:
             n_coarse_units = [0] if coarse == "shortcut" else [4, 6] if report.tiny else [1, 2, 3, 4, 6]
             row = label(compute) | {"coarse": coarse, "preprocess": preprocess}
             if not report.fits(8.0 if report.device.type == "cuda" else 0.0, **row):
                 continue
-            repeats = 1 if report.tiny else 3
-            report.attempt(measure, report, network, batch_size, compute, row, n_coarse_units, repeats, **row)
+            compute.settle()
+            shared = shared or with_shared_units(network, compute)
+            report.attempt(measure, report, network, shared, batch_size, compute, row, n_coarse_units, **row)
 
 
 def measure(
     report: Report,
     network: FeedForward,
+    shared: FeedForward,
     batch_size: int,
     compute: Compute,
     row: Row,
     n_coarse_units: list[int],
-    repeats: int,
 ) -> None:
-    """One profile, and the paths of uniform cuts that follow from it."""
-    compute.settle()
+    """One profile, the paths that follow from it, and the best of them measured, with ``shared`` units."""
     c, f = interface_factories(network, preprocess=row["preprocess"], coarse=row["coarse"])
     profile = measure_profile(
         network,
@@ -47,7 +51,7 @@ def measure(
         n_coarse_units=n_coarse_units,
         batch_size=batch_size,
         compute=compute,
-        repeats=repeats,
+        repeats=1 if report.tiny else 3,
     )
     serial = critical_path(profile.step_costs((network.n_units,), n_coarse_units[0]))
     uniform = {}
@@ -60,22 +64,49 @@ def measure(
             continue
         costs = profile.step_costs(sizes, 0 if n_coarse_units == [0] else paper_n_coarse_units(n))
         uniform[n] = {"sum": paper_sum(costs), "path": critical_path(costs)}
-    report.add(**row, serial=serial, uniform=uniform, profile=profile.to_dict())
+    best: tuple[float, Sizes] | None = None
+    staggered = {}
+    for n in (2, 3) if report.tiny else (18, 21) if row["coarse"] == "units" else (24, 40):
+        n_c = 0 if n_coarse_units == [0] else paper_n_coarse_units(n)
+        sizes = partition.staggered(profile, n, n_c)
+        path = critical_path(profile.step_costs(sizes, n_c))
+        staggered[n] = {"path": path, "sizes": sizes}
+        best = min(best or (path, sizes), (path, sizes))
+    assert best is not None
+    report.add(**row, serial=serial, uniform=uniform, staggered=staggered, profile=profile.to_dict())
+    tearing = plan_tearing(
+        shared,
+        len(best[1]),
+        partition=best[1],
+        preprocess=row["preprocess"],
+        coarse=row["coarse"],
+        n_coarse_units=0 if n_coarse_units == [0] else None,
+    )
+    whole = plan_tearing(shared)
+    asked = [({**row, "n": one.n_subnetworks}, one) for one in (whole, tearing)]
+    table2.measure(report, asked, batch_size, compute, rounds=2 if report.tiny else 5)
 
 
 def lines(rows: list[Row]) -> list[str]:
-    """For the terminal: speed-ups of uniform cuts."""
+    """For the terminal: speed-ups over the network in one piece that is computed in the same way."""
+    one_piece = {(r["arithmetic"], r["launch"]): r["critical_path"] for r in rows if r.get("n") == 1}
     out = [
-        "arithmetic, launch | coarse | serial | uniform cuts: N sum path (staggered ones are found at home)"
+        "arithmetic, launch | coarse | serial | by the profile: uniform cuts' sum and path, staggered path"
     ]
     for r in rows:
         how = f"{r['arithmetic']}, {r['launch']} | {r['coarse']}"
         if unmeasured := r.get("skipped", r.get("error")):
             out.append(f"{how}: {unmeasured}")
-            continue
-        paths = ", ".join(
-            f"{n}: {r['serial'] / one['sum']:.2f}x {r['serial'] / one['path']:.2f}x"
-            for n, one in r["uniform"].items()
-        )
-        out.append(f"{how} | {1e3 * r['serial']:.2f} ms | {paths}")
+        elif "profile" in r:
+            serial = r["serial"]
+            uniform = ", ".join(
+                f"{n}: {serial / one['sum']:.2f}x {serial / one['path']:.2f}x"
+                for n, one in r["uniform"].items()
+            )
+            staggered = ", ".join(f"{n}: {serial / one['path']:.2f}x" for n, one in r["staggered"].items())
+            out.append(f"{how} | {1e3 * serial:.2f} ms | {uniform} | staggered {staggered}")
+        elif r["n"] > 1:
+            serial, path = one_piece[r["arithmetic"], r["launch"]], r["critical_path"]
+            measured = f"{1e3 * serial:.2f} / {1e3 * path:.2f} ms = {serial / path:.2f}x"
+            out.append(f"{how} | measured, N = {r['n']} staggered: {measured}, n = {r['n_rounds']}")
     return out

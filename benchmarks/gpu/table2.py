@@ -1,7 +1,5 @@
-"""The paper's Table 2: virtual wall-clock of ResNet-1001, batch 128, by N, and of staggered cuts."""
+"""The paper's Table 2: virtual wall-clock of ResNet-1001, batch 128, by N."""
 
-import json
-from pathlib import Path
 from statistics import median, quantiles
 
 import torch
@@ -17,14 +15,9 @@ from models.step_time import Cost, StepCosts, critical_path, paper_sum
 from models.tearing import Tearing
 from models.timing import Passes, components
 
-CUTS = Path(__file__).with_name("cuts.json")
-"""Staggered cuts of ResNet-1001, found from the profiles that :mod:`benchmarks.gpu.critical_paths` leaves."""
-
-DIRECTIONS = ("forward", "backward")
-
 
 def run(report: Report) -> None:
-    """Time all components of every tearing, round by round."""
+    """Time all components for every N, round by round."""
     network = resnet(29, width=4) if report.tiny else resnet(1001)
     batch_size = 4 if report.tiny else 128
     warm_up(report.device)
@@ -32,19 +25,29 @@ def run(report: Report) -> None:
     for compute in settings(report.device):
         seconds = 12.0 if report.device.type == "cuda" else 0.0
         if report.fits(seconds, **label(compute)):
-            rounds = 2 if report.tiny else 5
-            report.attempt(measure, report, network, batch_size, compute, rounds, **label(compute))
+            report.attempt(measure_all, report, network, batch_size, compute, **label(compute))
         if report.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def measure(report: Report, network: FeedForward, batch_size: int, compute: Compute, rounds: int) -> None:
-    """All N in turns; a row each with medians and quartiles of the rounds' sums and paths."""
+def measure_all(report: Report, network: FeedForward, batch_size: int, compute: Compute) -> None:
+    """The paper's cuts, for all its N."""
     compute.settle()
     shared = with_shared_units(network, compute)
+    tearings = [
+        ({"n": n, "partition": "uniform", "coarse": "units"}, plan_tearing(shared, n))
+        for n in ((1, 3) if report.tiny else (1, 3, 6, 12, 18, 24))
+    ]
+    measure(report, tearings, batch_size, compute, rounds=2 if report.tiny else 5)
+
+
+def measure(
+    report: Report, tearings: list[tuple[Row, Tearing]], batch_size: int, compute: Compute, *, rounds: int
+) -> None:
+    """All tearings in turns; a row each with medians and quartiles of the rounds' sums and paths."""
     pool = torch.cuda.graph_pool_handle() if compute.graphs else None
     ready: list[tuple[Row, Tearing, dict[tuple[str, int], Passes]]] = []
-    for how, tearing in tearings(shared, tiny=report.tiny):
+    for how, tearing in tearings:
         passes = {
             (name, j): component.passes(batch_size, compute, pool=pool)
             for name, j, component in components(tearing)
@@ -60,8 +63,7 @@ def measure(report: Report, network: FeedForward, batch_size: int, compute: Comp
         typical = costs[WARMUP + 1 :] if compute.graphs else costs[1:]
         sums, paths = [paper_sum(c) for c in typical], [critical_path(c) for c in typical]
         report.add(
-            **label(compute),
-            **how,
+            **(label(compute) | how),
             sizes=" ".join(map(str, tearing.sizes)),
             n_rounds=len(typical),
             preprocessing=median(max(c.total for c in one.preprocess) for one in typical),
@@ -74,20 +76,6 @@ def measure(report: Report, network: FeedForward, batch_size: int, compute: Comp
             critical_path_quartiles=spread(paths),
             peak_memory_bytes=torch.cuda.max_memory_allocated() if compute.device.type == "cuda" else None,
         )
-
-
-def tearings(network: FeedForward, *, tiny: bool) -> list[tuple[Row, Tearing]]:
-    """The paper's, by N; then staggered ones, whose cuts were found for the whole network."""
-    asked: list[tuple[Row, Tearing]] = []
-    for n in (1, 3) if tiny else (1, 3, 6, 12, 18, 24):
-        asked.append(({"n": n, "partition": "uniform", "coarse": "units"}, plan_tearing(network, n)))
-    if not tiny and CUTS.exists():
-        for cut in json.loads(CUTS.read_text()):
-            options = {"preprocess": "stem", "n_coarse_units": 0} if cut["coarse"] == "shortcut" else {}
-            n = len(cut["sizes"])
-            tearing = plan_tearing(network, n, partition=cut["sizes"], coarse=cut["coarse"], **options)
-            asked.append(({"n": n, "partition": "staggered", "coarse": cut["coarse"]}, tearing))
-    return asked
 
 
 def step_costs(tearing: Tearing, costs: dict[tuple[str, int], Cost]) -> StepCosts:

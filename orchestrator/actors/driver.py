@@ -165,8 +165,11 @@ class DriverActor(Actor):
         leaf = residual.detach().requires_grad_(with_grad)
         if j > len(self.coarse_network):
             return leaf, None
+        coarse = self.coarse_network[j - 1]
+        if isinstance(coarse, nn.Identity):
+            return leaf, leaf  # as it is: there and back, nothing is computed
         with self.compute.autocast():
-            return leaf, self.coarse_network[j - 1](_branch(leaf))
+            return leaf, coarse(_branch(leaf))
 
     def _lose(self, leaf: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and loss of ỹ."""
@@ -195,7 +198,10 @@ class DriverActor(Actor):
 
     def _back_through(self, correction: Tensor, leaf: Tensor, before: Tensor) -> Tensor:
         """From ∂L/∂r̃_{j+1}, at ``leaf``, to ∂L/∂r_j = ∂L/∂r̃_j, at the leaf ``before``, as it is sent."""
-        seed_gradient(correction, _gradient(leaf)).backward()
+        if correction is before:
+            before.grad = _gradient(leaf)
+        else:
+            seed_gradient(correction, _gradient(leaf)).backward()
         return self.compute.in_memory_order(_gradient(before))
 
     @torch.no_grad()
@@ -205,7 +211,7 @@ class DriverActor(Actor):
         clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
         total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
-            _, labels = self.batches.validation(step)
+            labels = self.batches.validation_labels(step)
             leaves, _ = self._forward(self._post_receives(len(labels)), None)
             with self.compute.autocast():
                 logits = self.postprocess(leaves[-1])

@@ -1,6 +1,8 @@
 """Training and validation batches that every actor derives alone from (seed, epoch, step)."""
 
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from orchestrator.data.datasets import ImageData
+from orchestrator.data.decoding import Images
+from orchestrator.data.source import Labels
 
 
 class _Purpose(IntEnum):
@@ -18,12 +22,58 @@ class _Purpose(IntEnum):
     AUGMENTATION = 1
 
 
+@dataclass(frozen=True)
+class _Draws:
+    """The random numbers of whole epochs, from one CPU generator for each purpose, epoch and step."""
+
+    seed: int
+    n_images: int
+    n_steps: int
+    batch_size: int
+    pad: int
+    flip: bool
+    device: torch.device
+
+    def order(self, epoch: int) -> Tensor:
+        """Rows (n_steps, batch_size) of the training set."""
+        generator = self._generator(epoch, 0, _Purpose.ORDER)
+        order = torch.randperm(self.n_images, generator=generator)
+        return self._on_device(order[: self.n_steps * self.batch_size].view(self.n_steps, self.batch_size))
+
+    def augmentation(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Corners of the crops and what is mirrored, one for each image of each step.
+
+        The corners (n_steps, 2, batch_size, 1), int16, are y and x in pixels of the padded image;
+        the second tensor (n_steps, batch_size, 1) is bool.
+        """
+        corners = torch.empty(self.n_steps, 2, self.batch_size, 1, dtype=torch.int16)
+        mirrored = torch.empty(self.n_steps, self.batch_size, 1, dtype=torch.bool)
+        for step in range(self.n_steps):
+            generator = self._generator(epoch, step, _Purpose.AUGMENTATION)
+            corners[step].random_(2 * self.pad + 1, generator=generator)
+            mirrored[step].random_(2, generator=generator)
+        return self._on_device(corners), self._on_device(mirrored & self.flip)
+
+    def _generator(self, epoch: int, step: int, purpose: _Purpose) -> torch.Generator:
+        (state,) = np.random.SeedSequence((self.seed, epoch, step, purpose)).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state))
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """A copy that no host waits for, which takes pinned memory."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()  # its allocator keeps it until the copy is done
+        return tensor.to(self.device, non_blocking=True)
+
+
 class Batches:
     """The batches of a data set, equal in every process that asks for the same (epoch, step).
 
     Images stay uint8 on `device`, on the CPU without a copy and never written to; gathering,
-    augmenting and normalising happen there. All random numbers come from CPU generators, so a batch
-    does not depend on the device.
+    augmenting and normalising happen there. They go there when an image is first asked for: labels
+    need none. All random numbers come from CPU generators, so a batch does not depend on the device.
+
+    An epoch's random numbers are drawn at its first request, so that no later one makes the host
+    wait for a GPU: epochs are best asked for one after the other, and from one CUDA stream.
 
     `augment` applies the set's own random crop and flip (`ImageData.pad`, `ImageData.flip`) to
     training batches. As in the usual CIFAR recipe, the padding is black (raw 0, before
@@ -54,24 +104,21 @@ class Batches:
             )
         self.n_train_steps = n_train // batch_size
         self.n_validation_steps = -(-n_validation // batch_size)
+        self._data = data
         self._batch_size = batch_size
-        self._seed = seed
+        self._device = torch.device(device)
         self._dtype = dtype
         self._pad = data.pad if augment else 0
         self._flip = data.flip and augment
-
-        # DLPack shares memory, read-only memory too, such as arrays in Ray's object store.
-        # Nothing below may write to these four tensors or hand out a view of them.
-        self._train_images = from_dlpack(data.train_images).to(device)
-        self._train_labels = from_dlpack(data.train_labels).to(device)
-        self._validation_images = from_dlpack(data.validation_images).to(device)
-        self._validation_labels = from_dlpack(data.validation_labels).to(device)
+        self._train_labels = self._shared(data.train_labels)
+        self._validation_labels = self._shared(data.validation_labels)
 
         mean, std = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (data.mean, data.std))
         self._scale = (1 / (255 * std)).to(device, dtype)
         self._shift = (-mean / std).to(device, dtype)
-        self._order_epoch: int | None = None
-        self._order = torch.empty(0)
+        draws = _Draws(seed, n_train, self.n_train_steps, batch_size, self._pad, self._flip, self._device)
+        self._order = lru_cache(maxsize=1)(draws.order)
+        self._augmentation = lru_cache(maxsize=1)(draws.augmentation)
 
     def train(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Normalised images (batch_size, c, h, w) and labels (batch_size,) of one training step.
@@ -81,7 +128,8 @@ class Batches:
         rows = self._rows(epoch, step)
         images = self._train_images.index_select(0, rows)
         if self._pad or self._flip:
-            images = self._augmented(images, self._generator(epoch, step, _Purpose.AUGMENTATION))
+            corners, mirrored = self._augmentation(epoch)
+            images = self._augmented(images, corners[step], mirrored[step])
         return self._normalised(images), self._train_labels.index_select(0, rows)
 
     def train_labels(self, epoch: int, step: int) -> Tensor:
@@ -93,35 +141,49 @@ class Batches:
 
         Raises IndexError when `step` is not in 0..n_validation_steps-1.
         """
-        _check_step(step, self.n_validation_steps)
-        rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
+        rows = self._validation_rows(step)
         return self._normalised(self._validation_images[rows]), self._validation_labels[rows].clone()
+
+    def validation_labels(self, step: int) -> Tensor:
+        """The labels of :meth:`validation` alone."""
+        return self._validation_labels[self._validation_rows(step)].clone()
+
+    @cached_property
+    def _train_images(self) -> Tensor:
+        return self._shared(self._data.train_images)
+
+    @cached_property
+    def _validation_images(self) -> Tensor:
+        return self._shared(self._data.validation_images)
+
+    def _shared(self, array: Images | Labels) -> Tensor:
+        """The array on the device; nothing may write to it or hand out a view of it.
+
+        On the CPU, DLPack shares memory, read-only memory too, such as arrays in Ray's object store.
+        """
+        return from_dlpack(array).to(self._device)
 
     def _rows(self, epoch: int, step: int) -> Tensor:
         """Which training images make up the batch."""
         _check_step(step, self.n_train_steps)
-        if epoch != self._order_epoch:
-            generator = self._generator(epoch, 0, _Purpose.ORDER)
-            order = torch.randperm(len(self._train_labels), generator=generator)
-            self._order_epoch, self._order = epoch, order.to(self._train_labels.device)
-        return self._order[step * self._batch_size : (step + 1) * self._batch_size]
+        return self._order(epoch)[step]
 
-    def _generator(self, epoch: int, step: int, purpose: _Purpose) -> torch.Generator:
-        (state,) = np.random.SeedSequence((self._seed, epoch, step, purpose)).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(state))
+    def _validation_rows(self, step: int) -> slice:
+        """Which validation images make up the batch."""
+        _check_step(step, self.n_validation_steps)
+        return slice(step * self._batch_size, (step + 1) * self._batch_size)
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _augmented(self, images: Tensor, corners: Tensor, mirrored: Tensor) -> Tensor:
         """Each image (uint8) cropped at its own place out of its padded self, or mirrored, or both.
 
         One gather: pixel (y, x) of the result is pixel (y + dy, x + dx) of the padded image, and
-        the columns of a mirrored one run backwards.
+        the columns of a mirrored one run backwards. `corners` (2, n, 1) are dy and dx.
         """
         n, c, h, w = images.shape
-        dy, dx = torch.randint(2 * self._pad + 1, (2, n, 1), generator=generator).to(images.device)
-        mirrored = torch.randint(2, (n, 1), generator=generator).to(images.device, torch.bool)
+        dy, dx = corners
         y = torch.arange(h, device=images.device) + dy
-        x = torch.arange(w, device=images.device).expand(n, w)
-        x = torch.where(mirrored & self._flip, x.flip(1), x) + dx
+        x = torch.arange(w, device=images.device)
+        x = torch.where(mirrored, x.flip(0), x) + dx
 
         padded = F.pad(images, [self._pad] * 4)
         pixels = y[:, :, None] * padded.shape[3] + x[:, None, :]

@@ -2,22 +2,44 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 DISTRIBUTION = "parareal-networks"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, torch, Ray and this project, its commit ("" outside a checkout), the host."""
+    """Versions of Python, torch, Ray and this project, its commit ("" outside a checkout), the host.
+
+    A version that cannot be found out is "".
+    """
     return {
         "python": platform.python_version(),
-        "torch": version("torch"),
-        "ray": version("ray"),
-        "project": version(DISTRIBUTION),
+        "torch": _version("torch"),
+        "ray": _version("ray"),
+        "project": _version(DISTRIBUTION) or _source_version(),
         "commit": _commit(),
         "host": platform.node(),
     }
+
+
+def _version(distribution: str) -> str:
+    """As installed; of what is not, as the module of that name says, if it is imported."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return str(getattr(sys.modules.get(distribution), "__version__", ""))
+
+
+def _source_version() -> str:
+    """The version in the source tree's pyproject.toml."""
+    try:
+        text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(text)["project"]["version"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError):
+        return ""
 
 
 def _commit() -> str:

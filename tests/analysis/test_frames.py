@@ -6,6 +6,7 @@ import pytest
 
 import orchestrator.storage.store
 from analysis import StoreError, StoreWarning, load
+from analysis.configuration import identify, varying
 from analysis.frames import FIGURES, TABLES
 from analysis.schema import SCHEMAS
 
@@ -59,6 +60,16 @@ def test_temporary_files_and_other_folders_are_none_of_ours(store):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load(store.path).trials) == 1
+
+
+def test_a_store_without_an_option_of_later_versions_did_not_use_it(store):
+    before, after = store.trial(3), store.trial(3, graphs=False)
+    recorded = store.trial(3, graphs=True)
+    trials = load(store.path).trials
+    assert trials["graphs"].dtype == bool
+    runs = identify(trials).set_index("trial_id")["configuration"]
+    assert runs[before] == runs[after] != runs[recorded]
+    assert varying(identify(trials)) == ["graphs"]
 
 
 def test_empty_store_has_all_columns(store):

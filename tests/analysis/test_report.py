@@ -9,6 +9,7 @@ from rich.console import Console
 from analysis import load
 from analysis.frames import FIGURES, TABLES
 from analysis.report import main, print_tables, write_report
+from analysis.schema import COLUMNS
 
 FILES = {
     *("report.md", "report.html"),
@@ -63,6 +64,23 @@ def test_half_finished_store_is_reported_as_it_stands(store):
     assert "loss is not finite" in text
     assert "No gradient has been timed yet." in text
     assert "No step has been trained or timed yet." in text
+
+
+ALONE = ("status", "dataset", "network", "n_subnetworks", "seed", "strategy", "devices")
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"), [*((kind, "all") for kind in COLUMNS), *(("trials", c) for c in ALONE)]
+)
+def test_whatever_column_is_missing_the_rest_is_reported(store, kind, missing):
+    for n in (1, 3):
+        store.timings(store.trained(n, steps=[9.0, 4.0], status="failed"), TIMES, critical_path=[3.0])
+        store.trained(n, steps=[9.0, 4.0])
+    for file in (store.path / kind).iterdir():
+        frame = pd.read_parquet(file)
+        frame = frame[["trial_id"]] if missing == "all" else frame.drop(columns=missing)
+        frame.to_parquet(file, index=False)
+    assert {path.name for path in write_report(store.path)} == FILES
 
 
 def test_empty_store_says_what_is_missing(store):

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from models.compute import Compute
 from models.feedforward import FeedForward
 from models.resnet import resnet
 from models.step_time import Cost, StepCosts
 from models.tearing import plan_tearing
-from models.timing import ComponentTime, step_costs, time_components
+from models.timing import ComponentTime, components, step_costs, time_components
 
 ALIVE: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -116,6 +117,13 @@ def test_memory_counts_parameters_twice_and_what_the_backward_pass_keeps() -> No
     n_parameters = features * (features + 1)
     kept = batch * features  # a linear map keeps its input
     assert memory == 4 * (2 * n_parameters + kept)
+
+
+def test_memory_is_counted_with_the_compiler_off() -> None:
+    tearing = plan_tearing(resnet(11, width=4, input_shape=(1, 8, 12)), 2)
+    component = next(part for name, _, part in components(tearing) if name == "subnetwork")
+    plain, compiled = (component.passes(2, Compute(compiled=on)).memory_bytes() for on in (False, True))
+    assert compiled == plain > 0
 
 
 def passes(component: str, j: int, forward: list[float], backward: list[float]) -> list[ComponentTime]:

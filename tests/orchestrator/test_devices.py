@@ -334,3 +334,14 @@ def test_actors_that_share_cores_are_left_to_the_kernel(own_locks):
     assert (device, locks) == (torch.device("cpu"), [])
     assert os.sched_getaffinity(0) == CORES
     assert torch.get_num_threads() == 1
+
+
+def test_actors_of_a_host_do_not_swamp_it_with_compilers(monkeypatch):
+    gang = GangResources(7, "cpu", cpus=0.25, gpus=0.0)
+    name = "TORCHINDUCTOR_COMPILE_THREADS"
+    monkeypatch.setenv(name, "5")
+    take_device(gang)
+    assert os.environ[name] == "5"
+    monkeypatch.delenv(name)
+    take_device(gang)
+    assert os.environ[name] == "1"

@@ -38,6 +38,16 @@ def test_a_total_keeps_no_graph():
     assert not total.sums.requires_grad
 
 
+def test_a_total_stays_where_it_is():
+    logits, labels = torch.eye(3), torch.tensor([0, 1, 0])
+    total = Totals(CPU)
+    sums = total.sums
+    total.add(torch.tensor(1.5), logits, labels)
+    assert total.sums is sums
+    assert sums.dtype == torch.float64
+    assert sums.tolist() == [4.5, 1, 3]
+
+
 @pytest.mark.parametrize(("loss", "finite"), [(1.5, True), (math.inf, False), (math.nan, False)])
 def test_the_watch_tells_what_it_looked_at_last(loss, finite):
     watch = FiniteWatch(CPU)
@@ -46,3 +56,19 @@ def test_the_watch_tells_what_it_looked_at_last(loss, finite):
     assert watch.finite() is finite
     watch.look(torch.tensor(0.0))
     assert watch.finite()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_adding_and_looking_do_not_wait_for_a_gpu():
+    device = torch.device("cuda")
+    loss, logits, labels = (x.to(device) for x in (torch.ones(()), torch.eye(3), torch.arange(3)))
+    total, watch = Totals(device), FiniteWatch(device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(2):
+            total.add(loss, logits, labels)
+            watch.look(loss)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert watch.finite()
+    assert total.sums.tolist() == [6, 0, 6]

@@ -1,13 +1,16 @@
 import warnings
+from hashlib import sha256
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.data.batches import Batches
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.datasets import ImageData, load_dataset
 
 
 def image_data(n=23, n_validation=11, c=3, h=8, w=6, *, pad=2, flip=True, frozen=False):
@@ -49,6 +52,39 @@ def crops(data: ImageData, image: np.ndarray) -> dict[bytes, tuple[int, int, boo
 
 def same(a, b) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+DATA = {"digits": load_dataset("digits"), "random": image_data(n=60)}
+GOLDEN = {  # data set, augment, seed: checksums of the first and last batch of epoch 1, then of epoch 2
+    ("digits", True, 0): "42fbc616 ed0473d6 c4b34bf9 b0aad403",
+    ("digits", True, 3): "c6da8eea 624e7d23 2324be42 cc9d0328",
+    ("digits", False, 0): "42fbc616 ed0473d6 c4b34bf9 b0aad403",
+    ("digits", False, 3): "c6da8eea 624e7d23 2324be42 cc9d0328",
+    ("random", True, 0): "2e8362a7 72fd3a11 e83dc605 420b5f53",
+    ("random", True, 3): "40842c03 a5690b4b 20357daf 456810c1",
+    ("random", False, 0): "ad231126 d3854180 66d3365e dacc6f53",
+    ("random", False, 3): "60b67e30 0a876273 2d642292 22021759",
+}
+
+
+def checksum(data: ImageData, images: torch.Tensor, labels: torch.Tensor) -> str:
+    """Of the raw pixels and the labels: floats may differ from processor to processor."""
+    content = raw(data, images).astype(np.uint8).tobytes() + labels.numpy().astype("<i4").tobytes()
+    return sha256(content).hexdigest()[:8]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("name", "augment", "seed"), GOLDEN)
+def test_batches_stay_what_they_have_always_been(name, augment, seed, dtype):
+    data = DATA[name]
+    batches = Batches(data, batch_size=16, seed=seed, augment=augment, dtype=dtype)
+    requests = [(epoch, step) for epoch in (1, 2) for step in (0, batches.n_train_steps - 1)]
+    golden = dict(zip(requests, GOLDEN[name, augment, seed].split(), strict=True))
+    in_turn = [requests[i] for i in (0, 2, 1, 3, 0)]  # two epochs by turns
+    for request in requests + requests[::-1] + in_turn:
+        images, labels = batches.train(*request)
+        assert checksum(data, images, labels) == golden[request]
+        assert torch.equal(batches.train_labels(*request), labels)
 
 
 @given(st.integers(0, 2**40), st.integers(0, 3), st.integers(0, 5), st.booleans())
@@ -135,11 +171,64 @@ def test_validation_covers_all_images_in_order_unaugmented(dtype):
     assert images[0].dtype == batches.train(0, 0)[0].dtype == dtype
 
 
+def test_labels_need_no_images():
+    data, whole = image_data(), Batches(image_data(), batch_size=5, seed=0)
+    batches = Batches(data, batch_size=5, seed=0)
+    for name in ("train_images", "validation_images"):
+        object.__setattr__(data, name, None)
+    assert torch.equal(batches.train_labels(1, 3), whole.train(1, 3)[1])
+    for step in range(batches.n_validation_steps):
+        labels = batches.validation_labels(step)
+        assert torch.equal(labels, whole.validation(step)[1])
+        labels.zero_()  # what a user does to a batch stays in the batch
+    assert torch.equal(batches.validation_labels(0), whole.validation(0)[1])
+
+
+def test_random_numbers_are_drawn_once_and_only_where_needed(monkeypatch):
+    batches = Batches(image_data(), batch_size=5, seed=0)
+    generator = Mock(wraps=torch.Generator)
+    monkeypatch.setattr(torch, "Generator", generator)
+    for step in range(4):
+        batches.train_labels(0, step)
+    assert generator.call_count == 1  # the order
+    for step in range(4):
+        batches.train(0, step)
+    assert generator.call_count == 5  # and each step's augmentation
+
+
+class OnlyOn(TorchDispatchMode):
+    """Refuses all that reads a tensor elsewhere than on one kind of device, or a value of one there."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        for x in torch.utils._pytree.tree_leaves((args, kwargs)):
+            assert not isinstance(x, torch.Tensor) or x.device.type == self.device, func
+        return func(*args, **kwargs or {})
+
+
+def test_the_host_is_asked_once_an_epoch():
+    batches = Batches(image_data(), batch_size=5, seed=0, device="meta")
+    batches.validation(0)
+    for epoch in range(2):
+        batches.train(epoch, 0)
+        with OnlyOn("meta"):
+            for step in range(batches.n_train_steps):
+                batches.train(epoch, step)
+                batches.train_labels(epoch, step)
+            batches.validation(1)
+            batches.validation_labels(2)
+
+
 def test_read_only_arrays_are_shared_and_never_written_to():
     data = image_data(frozen=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         batches = Batches(data, batch_size=5, seed=0)
+        batches.train(0, 0), batches.validation(0)  # shared when first needed
     writable = Batches(image_data(), batch_size=5, seed=0)
     before = data.train_images.copy(), data.validation_labels.copy()
     for mine, theirs in (
@@ -172,8 +261,9 @@ def test_steps_outside_the_epoch(step):
     batches = Batches(image_data(n=23, n_validation=20), batch_size=5, seed=0)
     with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
         batches.train(0, step)
-    with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
-        batches.validation(step)
+    for request in (batches.validation, batches.validation_labels):
+        with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
+            request(step)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -185,3 +275,18 @@ def test_the_device_does_not_change_a_batch(dtype):
     for step in range(3):
         assert same(cpu.train(2, step), [x.cpu() for x in gpu.train(2, step)])
     assert same(cpu.validation(1), [x.cpu() for x in gpu.validation(1)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_no_step_waits_for_a_gpu():
+    batches = Batches(image_data(), batch_size=5, seed=0, device="cuda")
+    batches.train(0, 0), batches.validation(0)  # the images go there
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for epoch in range(3):
+            for step in range(batches.n_train_steps):
+                batches.train(epoch, step)
+                batches.train_labels(epoch, step)
+        batches.validation(1), batches.validation_labels(2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,7 +1,8 @@
 import importlib.util
 import shutil
 import subprocess
-from importlib.metadata import version
+import sys
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import torch
@@ -34,6 +35,21 @@ def test_versions_are_those_that_run():
     assert all(isinstance(value, str) for value in versions.values())
     assert versions["python"]
     assert versions["host"]
+
+
+def test_what_is_not_installed_is_asked_itself_or_left_empty(tmp_path, monkeypatch):
+    def missing(distribution):
+        raise PackageNotFoundError(distribution)
+
+    elsewhere = module_in(tmp_path)
+    for module in (provenance, elsewhere):
+        monkeypatch.setattr(module, "version", missing)
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not imported
+    versions = provenance.versions()
+    assert versions["torch"] == torch.__version__
+    assert versions["ray"] == ""
+    assert versions["project"] == version(provenance.DISTRIBUTION)
+    assert elsewhere.versions()["project"] == ""
 
 
 def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):

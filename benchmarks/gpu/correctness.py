@@ -374,8 +374,9 @@ class Gangs:
             if not self.report.fits(8.0, what="a gang's step", cuda_ipc=ipc, graphs=graphs):
                 return
             with self.gang(config, cuda_ipc=ipc) as (actors, _):
-                reports = actors.run_epoch(1)
-            steps = reports["driver"].step_seconds[10:]
+                actors.run_epoch(1)  # in which parts are recorded
+                reports = actors.run_epoch(2)
+            steps = reports["driver"].step_seconds
             busy = {
                 part: sum(seconds for name, seconds in one.activities.items() if not name.endswith(".wait"))
                 for part, one in reports.items()

@@ -11,7 +11,7 @@ import pandas as pd
 RUN = ("project", "commit", "python", "torch", "ray", "host", "devices")
 """Columns of ``trials`` that say with what and where a trial ran."""
 
-BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *RUN])
+BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", "n_classes", *RUN])
 """Columns of ``trials`` that are not config values; those on ``parameters`` are none either."""
 
 EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")

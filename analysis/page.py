@@ -31,6 +31,7 @@ def page(results: Results, charts: Mapping[str, Chart], tables: Mapping[str, Tex
         provenance=summary.provenance(results.trials),
         charts={name: draw(name, chart) for name, chart in charts.items()},
         tables=tables,
+        at_chance=summary.at_chance(results.trials, results.table1()),
         unfinished=summary.unfinished(results.trials),
         commands=reproduce.commands(results.trials, results.timings),
         origin=reproduce.origin(results.trials),

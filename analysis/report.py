@@ -61,6 +61,7 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
 
     files: list[Path] = []
     sections = [f"# {results.store.resolve().name}", summary.progress(results.trials)]
+    sections += summary.at_chance(results.trials, table1)
     for name, chart in charts.items():
         sections += [f"## {FIGURES[name]}", f"![{FIGURES[name]}]({name}.png)"]
         files += [folder / f"{name}.png", folder / f"{name}.svg"]
@@ -96,7 +97,9 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
 
 def print_tables(results: Results, console: Console) -> None:
     """Print the tables to a terminal."""
-    console.print(text_table1(results.table1()).rich(console.width))
+    console.print(text_table1(table1 := results.table1()).rich(console.width))
+    for sentence in summary.at_chance(results.trials, table1):
+        console.print(sentence, highlight=False, markup=False)
     console.print(text_table2(results.table2()).rich(console.width))
     console.print(text_steps(results.steps()).rich(console.width))
 

@@ -8,6 +8,9 @@ from analysis.configuration import RUN, config_columns, dataset_name, heading, i
 
 MAX_REASON = 300
 
+AT_CHANCE = 0.9
+"""An error of at least this share of what guessing would give says that nothing was learned."""
+
 
 def progress(trials: pd.DataFrame) -> str:
     """How many trials there are, by status, in a sentence."""
@@ -54,6 +57,34 @@ def unfinished(trials: pd.DataFrame) -> pd.DataFrame:
             "Reason": named["error"].fillna("").map(_reason),
         }
     )
+
+
+def at_chance(trials: pd.DataFrame, table1: pd.DataFrame) -> list[str]:
+    """A sentence for each torn network that has learned nothing while the one in one piece has.
+
+    Guessing one of K classes is wrong in 1 − 1/K of all cases. K is the trials' column ``n_classes``;
+    where a store does not say, nothing can be said here either.
+
+    Args:
+        trials: frame of the store.
+        table1: what `analysis.tables.table1` returned for it.
+    """
+    if "n_classes" not in trials:
+        return []
+    n_classes = table1["dataset"].map(trials.groupby("dataset")["n_classes"].max()).astype(float)
+    rows = table1.assign(n_classes=n_classes, serial=table1["error"] - table1["difference"])
+    limit = AT_CHANCE * 100 * (1 - 1 / rows["n_classes"])
+    columns = list(table1.columns)
+    varying = columns[columns.index("n_coarse_units") + 1 : columns.index("error")]
+    sentences = []
+    for row in rows[(rows["error"] >= limit) & (rows["serial"] < limit)].to_dict("records"):
+        which = [row["label"], *(f"{heading(c)} = {row[c]}" for c in varying if pd.notna(row[c]))]
+        sentences.append(
+            f"{', '.join(which)}: {row['error']:.1f} % error on {dataset_name(row['dataset'])} is chance "
+            f"({row['n_classes']:.0f} classes) while N = 1 has {row['serial']:.1f} %: "
+            "try --preprocess stem, --coarse shortcut or a lower --learning-rate."
+        )
+    return sentences
 
 
 def _values(column: pd.Series) -> str:

@@ -4,9 +4,11 @@
     python -m benchmarks.accuracy interfaces      the forms of C^j and F^j at N = 6, 5 seeds each
     python -m benchmarks.accuracy deep            C^j at N = 6 on a network of 110 layers, 5 seeds each
     python -m benchmarks.accuracy fast            what shortens a step, at N = 6 on digits, 8 seeds each
+    python -m benchmarks.accuracy architectures   ResNet, VGG, MLP and ViT at N = 1, 3, 6, 3 seeds each
+    python -m benchmarks.accuracy mlp             the MLP at three learning rates, 6 seeds each
     python -m benchmarks.accuracy cifar DATASET   N = 1, 3 on colour images, e.g. parquet:DIR of CIFAR-10
 
-Each is one or two ordinary sweeps into results/accuracy-NAME, which go on where they stopped, with one
+Each is one or more ordinary sweeps into results/accuracy-NAME, which go on where they stopped, with one
 actor per trial: the same networks as in parallel, and as many trials at a time as there are cores.
 Table 1 at the end has each setting's mean error, standard deviation and difference to N = 1.
 """
@@ -17,10 +19,15 @@ from pathlib import Path
 
 from orchestrator.sweep import main
 
-FIVE_SEEDS, EIGHT_SEEDS = ([*("--seed", *map(str, range(n)))] for n in (5, 8))
+FIVE_SEEDS, SIX_SEEDS, EIGHT_SEEDS = ([*("--seed", *map(str, range(n)))] for n in (5, 6, 8))
+
+DEFAULTS_AND_STRIDED = (["--coarse", "units", "shortcut"], ["--preprocess", "strided"])
+
+NETWORKS = (("resnet", 56, 8, 0.1), ("vgg", 16, 16, 0.1), ("mlp", 14, 64, 0.02), ("vit", 12, 48, 0.1))
+"""Name, depth, width and learning rate: at 0.1 the MLP does not train in one piece either."""
 
 STUDIES = {
-    "digits": [[*("--n-subnetworks", "1", "2", "3", "6", "9"), *EIGHT_SEEDS]],
+    "digits": [[*("--n-subnetworks", "1", "2", "3", "6", "9"), *EIGHT_SEEDS, "--preprocess", "strided"]],
     "interfaces": [
         [
             *("--n-subnetworks", "1", "6", *FIVE_SEEDS, "--preprocess", "strided", "patch", "stem"),
@@ -34,11 +41,30 @@ STUDIES = {
         ],
     ],
     "fast": [
-        [*("--n-subnetworks", "1", "6", *EIGHT_SEEDS, "--partition", "uniform", "staggered")],
+        [
+            *("--n-subnetworks", "1", "6", *EIGHT_SEEDS, "--partition", "uniform", "staggered"),
+            *("--preprocess", "strided"),
+        ],
         [
             *("--n-subnetworks", "6", *EIGHT_SEEDS, "--partition", "staggered"),
             *("--preprocess", "stem", "--coarse", "shortcut"),
         ],
+    ],
+    "architectures": [
+        [
+            *("--network", name, "--depth", str(depth), "--width", str(width), "--learning-rate", str(rate)),
+            *("--n-subnetworks", "1", "3", "6", "--seed", "0", "1", "2", *at_cuts),
+        ]
+        for name, depth, width, rate in NETWORKS
+        for at_cuts in DEFAULTS_AND_STRIDED
+    ],
+    "mlp": [
+        [
+            *("--network", "mlp", "--depth", "14", "--width", "64"),
+            *("--learning-rate", "0.02", "0.05", "0.1"),
+            *("--n-subnetworks", "1", "3", "6", *SIX_SEEDS, *at_cuts),
+        ]
+        for at_cuts in DEFAULTS_AND_STRIDED
     ],
     "cifar": [
         [

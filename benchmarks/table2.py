@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     measured: dict[int, list[dict[str, object]]] = {n: [] for n in asked.n_subnetworks}
     for turn in range(asked.rounds):
         for n, rows in measured.items():
-            tearing = plan_tearing(resnet(asked.depth), n)
+            tearing = plan_tearing(resnet(asked.depth), n, preprocess="strided")
             words = ["resnet", asked.depth, f"n{n}", f"b{asked.batch_size}", *device.split(), *how]
             trial_id = "-".join(map(str, words))
             shared = {

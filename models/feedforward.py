@@ -53,7 +53,7 @@ class FeedForward:
         input_shape: shape of one input sample, without the batch dimension.
         name: how tables and figures call the network.
         interface_preprocess: the network's own C^j, j > 1, in place of the default made from the
-            shapes (:func:`models.preprocess.strided`).
+            shapes (:func:`models.preprocess.auto`).
         coarse: the network's own F^j of N_c units, in place of the default made from the shapes
             (:func:`models.coarse.coarse_from_shapes`).
     """

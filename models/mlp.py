@@ -17,6 +17,8 @@ def mlp(
 ) -> FeedForward:
     """Fully connected layers with ReLU; C flattens the input.
 
+    C^j, j > 1, is as C is: what g^j reads has passed a ReLU, in one piece and torn.
+
     Args:
         depth: number of linear layers: one in C, one in h, each of the others is a unit; 3 or more.
         width: features between them.
@@ -34,7 +36,13 @@ def mlp(
         partial(nn.Linear, width, n_classes),
         input_shape,
         name=f"MLP-{depth}",
+        interface_preprocess=_interface,
     )
+
+
+def _interface(input_shape: Shape, output_shape: Shape) -> nn.Sequential:
+    """C^j, j > 1, from the whole input."""
+    return _layer(prod(input_shape), *output_shape)
 
 
 def _layer(n_inputs: int, n_outputs: int) -> nn.Sequential:

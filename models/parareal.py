@@ -56,7 +56,7 @@ def tear(
     *,
     partition: str | Sequence[int] = "uniform",
     n_coarse_units: int | None = None,
-    preprocess: str | PreprocessFactory = "strided",
+    preprocess: str | PreprocessFactory = "auto",
     coarse: str | CoarseFactory = "units",
     costs: "CostProfile | None" = None,
     seed: int = 0,

@@ -10,10 +10,31 @@ from models.feedforward import PreprocessFactory, Shape
 from models.strides import stride_between
 
 
+def auto(input_shape: Shape, output_shape: Shape) -> nn.Module:
+    """The default C^j: every pixel of the image reaches g^j, whatever the shapes.
+
+    :func:`stem` where g^j reads an image, after zeros at its right and lower edge where patches do not
+    tile it; :func:`linear` where g^j reads no image.
+
+    Raises:
+        ValueError: no stride or linear map leads from one shape to the other.
+    """
+    if len(output_shape) != 3:
+        return linear(input_shape, output_shape)
+    stride = _stride(input_shape, output_shape)
+    channels, height, width = input_shape
+    below, right = -height % stride, -width % stride
+    if not below and not right:
+        return stem(input_shape, output_shape)
+    padded = (channels, height + below, width + right)
+    return nn.Sequential(nn.ZeroPad2d((0, right, 0, below)), stem(padded, output_shape))
+
+
 def strided(input_shape: Shape, output_shape: Shape) -> nn.Module:
     """The paper's C^j: a 1×1 convolution with the stride and channels of g^j's input.
 
-    With stride s it reads one pixel of s². Where g^j reads no image, C^j is as in :func:`linear`.
+    With stride s it reads one pixel of s²: of a small image next to nothing. Where g^j reads no
+    image, C^j is as in :func:`linear`.
 
     Raises:
         ValueError: no stride leads from one shape to the other.
@@ -38,7 +59,7 @@ def patch(input_shape: Shape, output_shape: Shape) -> nn.Module:
     if any(size % stride for size in input_shape[1:]):
         raise ValueError(
             f"patches of {stride}×{stride} do not tile an image of {input_shape[1]}×{input_shape[2]}: "
-            "pass --preprocess strided"
+            "pass --preprocess auto, which pads it"
         )
     return nn.Conv2d(input_shape[0], output_shape[0], stride, stride=stride, bias=False)
 
@@ -128,8 +149,9 @@ def _no_way(input_shape: Shape, output_shape: Shape) -> ValueError:
 
 
 PREPROCESSES: dict[str, PreprocessFactory] = {
+    "auto": auto,
     "strided": strided,
     "patch": patch,
     "stem": stem,
 }
-"""By name; they differ where g^j reads an image."""
+"""By name; they differ where g^j reads an image. For ``"auto"`` a network's own C^j stands in."""

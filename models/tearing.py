@@ -131,7 +131,7 @@ def plan_tearing(
     *,
     partition: str | Sequence[int] = "uniform",
     n_coarse_units: int | None = None,
-    preprocess: str | PreprocessFactory = "strided",
+    preprocess: str | PreprocessFactory = "auto",
     coarse: str | CoarseFactory = "units",
     costs: "CostProfile | None" = None,
     seed: int = 0,
@@ -145,7 +145,7 @@ def plan_tearing(
             :data:`models.partition.COST_PARTITIONS`; or the sizes themselves.
         n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
         preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1. For
-            ``"strided"``, the default, a network's own ``interface_preprocess`` stands in.
+            ``"auto"``, the default, a network's own ``interface_preprocess`` stands in.
         coarse: name in :data:`models.coarse.COARSE_NETWORKS`, or a factory of F^j. For ``"units"``, the
             default, a network's own ``coarse`` stands in.
         costs: what the network's components cost, from :func:`models.cost_profile.measure_profile`.
@@ -181,7 +181,7 @@ def plan_tearing(
 def interface_factories(
     network: FeedForward,
     *,
-    preprocess: str | PreprocessFactory = "strided",
+    preprocess: str | PreprocessFactory = "auto",
     coarse: str | CoarseFactory = "units",
 ) -> tuple[PreprocessFactory, CoarseFactory]:
     """The factories of C^j, j > 1, and of F^j that :func:`plan_tearing` takes for these arguments.
@@ -189,7 +189,7 @@ def interface_factories(
     Raises:
         ValueError: an unknown name.
     """
-    if preprocess == "strided" and network.interface_preprocess is not None:
+    if preprocess == "auto" and network.interface_preprocess is not None:
         preprocess = network.interface_preprocess
     elif isinstance(preprocess, str):
         preprocess = _look_up("preprocess", preprocess, PREPROCESSES)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from models.feedforward import FeedForward, Shape
 from models.initialisation import he_normal
+from models.preprocess import auto
 
 STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions in each of the five stages, by depth."""
@@ -55,6 +56,7 @@ def vgg(
     Five stages with 1, 2, 4, 8 and 8 times ``width`` channels, each but the first of half the image.
     C is the first convolution (with BN and ReLU), every further one is a unit. An image that has
     shrunk to one pixel stays that size, so that those smaller than 32×32 can be read as well.
+    C^j, j > 1, is :func:`models.preprocess.auto`'s with BN and ReLU, in which C and the units end too.
 
     Args:
         depth: 11, 13, 16 or 19 weighted layers in the original count, which has 3 in h.
@@ -78,8 +80,18 @@ def vgg(
             layers.append(partial(Unit, in_channels, channels, pool=pool))
             in_channels = channels
     return FeedForward(
-        layers[0], layers[1:], partial(Postprocess, in_channels, n_classes), input_shape, name=f"VGG-{depth}"
+        layers[0],
+        layers[1:],
+        partial(Postprocess, in_channels, n_classes),
+        input_shape,
+        name=f"VGG-{depth}",
+        interface_preprocess=_interface,
     )
+
+
+def _interface(input_shape: Shape, output_shape: Shape) -> nn.Sequential:
+    """C^j, j > 1; without BN its scale would be free to grow, since h has none."""
+    return nn.Sequential(auto(input_shape, output_shape), nn.BatchNorm2d(output_shape[0]), nn.ReLU())
 
 
 def _halve(x: Tensor) -> Tensor:

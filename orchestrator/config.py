@@ -156,9 +156,10 @@ class Sweep:
     """How units are shared out: uniform (the paper's: ⌈units / N⌉ each, the last takes the rest),
     balanced (by measured cost, the dearest subnetwork as cheap as can be) or staggered (the shortest
     critical path: later subnetworks are larger, the coarse network's time hides behind theirs)."""
-    preprocess: tuple[str, ...] = ("strided",)
-    """C^j for j > 1: strided (the paper's 1×1 convolution), patch (s×s, reads every pixel) or stem
-    (a 3×3 convolution and ReLU before the patch: most accurate)."""
+    preprocess: tuple[str, ...] = ("auto",)
+    """C^j for j > 1: auto (the network's own if it has one, else a stem), strided (the paper's 1×1
+    convolution, which reads one pixel of s²), patch (s×s, reads every pixel) or stem (a 3×3 convolution,
+    BN and ReLU before the patch)."""
     coarse: tuple[str, ...] = ("units",)
     """F^j: units (the paper's: N_c residual units) or shortcut (the identity, or a strided 1×1
     convolution where the shape changes: no units, next to no time)."""

@@ -84,6 +84,8 @@ class Costs:
         repeats = self._repeats
 
         def measure(device: torch.device) -> CostProfile:
+            compute = config.compute(device)
+            compute.settle()
             preprocess, coarse = interface_factories(
                 network, preprocess=config.preprocess, coarse=config.coarse
             )
@@ -93,7 +95,7 @@ class Costs:
                 coarse=coarse,
                 n_coarse_units=n_coarse_units,
                 batch_size=config.batch_size,
-                compute=config.compute(device),
+                compute=compute,
                 repeats=repeats,
             )
 

@@ -113,7 +113,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
             tearing = tear_as_asked(config, network, profile)
-        jobs.append(Job(config, cast(Tearing, tearing), resources))
+        jobs.append(Job(config, cast(Tearing, tearing), resources, data[data_key(config)].n_classes))
     return Plan(jobs, data, available)
 
 

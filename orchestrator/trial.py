@@ -30,11 +30,13 @@ class Job:
         config: what was asked.
         tearing: the torn network, shapes traced.
         resources: what each actor reserves.
+        n_classes: of its data set; None where that is not known.
     """
 
     config: TrialConfig
     tearing: Tearing
     resources: GangResources
+    n_classes: int | None = None
 
 
 Progress = Callable[[Row], None]
@@ -155,6 +157,7 @@ class _Record:
             **asdict(job.config),
             "milestones": " ".join(map(str, job.config.milestones)),
             "partition_sizes": " ".join(map(str, tearing.sizes)),
+            "n_classes": job.n_classes,
             "parameters": tearing.n_parameters,
             "parameters_coarse_network": sum(tearing.coarse_parameters),
             "devices": f"{job.resources.n_devices} {job.resources.device}",

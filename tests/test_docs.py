@@ -95,6 +95,8 @@ def understood(words: list[str]) -> bool:
     if module == "pytest":
         return all((ROOT / path).exists() for path in options)
     specification = importlib.util.find_spec(module)
+    if specification is not None and specification.submodule_search_locations is not None:
+        specification = importlib.util.find_spec(f"{module}.__main__")
     if specification is None or specification.origin is None:
         return False
     source = Path(specification.origin).read_text(encoding="utf-8")

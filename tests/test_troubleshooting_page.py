@@ -14,7 +14,7 @@ PATTERNS = re.findall(r"^\| `(.+?)` \|", PAGE, re.MULTILINE)
 INTERNAL = {
     "step … is not in 0..…, the steps of an epoch",
     "batch size … is not in 1..…, the number of training images of …",  # the plan refuses it first
-    "a tensor can only be received into contiguous memory",
+    "is scattered in memory; receive into a contiguous one",
     "the peer has room for … bytes, not for …",
     "the peer sent … bytes instead of …",
     "subnetworks take … costs of …, not …",

@@ -35,7 +35,7 @@ def measure_all(report: Report, network: FeedForward, batch_size: int, compute: 
     compute.settle()
     shared = with_shared_units(network, compute)
     tearings = [
-        ({"n": n, "partition": "uniform", "coarse": "units"}, plan_tearing(shared, n))
+        ({"n": n, "partition": "uniform", "coarse": "units"}, plan_tearing(shared, n, preprocess="strided"))
         for n in ((1, 3) if report.tiny else (1, 3, 6, 12, 18, 24))
     ]
     measure(report, tearings, batch_size, compute, rounds=2 if report.tiny else 5)

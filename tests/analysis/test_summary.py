@@ -1,5 +1,11 @@
+import io
+
+import pytest
+from rich.console import Console
+
 from analysis import load
-from analysis.summary import headlines, progress, provenance, unfinished
+from analysis.report import print_tables, write_report
+from analysis.summary import at_chance, headlines, progress, provenance, unfinished
 
 
 def test_progress_counts_by_status(store):
@@ -54,3 +60,56 @@ def test_unfinished_says_which_and_why_in_a_line(store):
     assert long.startswith("loss is not finite very")
     assert len(long) <= 300
     assert none == "not recorded"
+
+
+def sentences(store) -> list[str]:
+    results = load(store.path)
+    return at_chance(results.trials, results.table1())
+
+
+def test_a_torn_network_at_chance_is_said_where_the_one_in_one_piece_learned(store):
+    vgg = {"network": "vgg", "depth": 16, "n_classes": 10}
+    store.trial(1, errors=[0.7], **vgg)
+    store.trial(3, errors=[90.1], **vgg)
+    store.trial(6, errors=[80.9], **vgg)  # little, but learned
+    expected = (
+        "Parareal VGG-16, N = 3: 90.1 % error on digits is chance (10 classes) while N = 1 has 0.7 %: "
+        "try --preprocess stem, --coarse shortcut or a lower --learning-rate."
+    )
+    assert sentences(store) == [expected]
+    write_report(store.path)
+    for name in ("report.md", "report.html"):
+        assert expected in (store.path / "report" / name).read_text(encoding="utf-8")
+    print_tables(load(store.path), Console(file=(printed := io.StringIO()), width=300))
+    assert expected in printed.getvalue()
+
+
+def test_what_is_at_chance_is_named_by_what_it_differs_in(store):
+    store.trial(1, errors=[0.7], n_classes=10)
+    for preprocess, error in (("strided", 90.0), ("stem", 1.0)):
+        store.trial(3, errors=[error], n_classes=10, preprocess=preprocess)
+    (sentence,) = sentences(store)
+    assert sentence.startswith("Parareal ResNet-56, N = 3, Preprocess = strided: 90.0 % error")
+
+
+@pytest.mark.parametrize(
+    ("serial", "torn", "n_classes"),
+    [
+        ([90.0], [90.0], {"n_classes": 10}),  # neither has learned
+        ([], [90.0], {"n_classes": 10}),  # nothing to compare with
+        ([1.0], [48.0], {"n_classes": 10}),
+        ([1.0], [], {"n_classes": 2}),
+        ([1.0], [90.0], {}),  # a store from before there was this column
+        ([1.0], [90.0], {"n_classes": None}),
+    ],
+)
+def test_no_alarm_without_a_reason(store, serial, torn, n_classes):
+    store.trial(1, errors=serial, **n_classes)
+    store.trial(3, errors=torn, **n_classes)
+    assert sentences(store) == []
+
+
+def test_two_classes_are_at_chance_from_45_percent_on(store):
+    store.trial(1, errors=[1.0], n_classes=2)
+    store.trial(3, errors=[48.0], n_classes=2)
+    assert "48.0 % error on digits is chance (2 classes)" in sentences(store)[0]

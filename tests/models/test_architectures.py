@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from models.feedforward import FeedForward
-from models.parareal import PararealNetwork
+from models.parareal import PararealNetwork, tear
 from models.registry import NETWORKS, build_network
 from models.tearing import Tearing, plan_tearing
 from models.timing import time_components
@@ -27,7 +27,7 @@ def images(n: int) -> torch.Tensor:
 
 @every_network
 @every_n
-@pytest.mark.parametrize("preprocess", ["strided", "patch"])
+@pytest.mark.parametrize("preprocess", ["auto", "strided", "patch"])
 def test_every_parameter_learns(name: str, n: int, preprocess: str) -> None:
     network = PararealNetwork(plan_tearing(describe(name), n, preprocess=preprocess))
     logits = network(images(10))
@@ -37,6 +37,19 @@ def test_every_parameter_learns(name: str, n: int, preprocess: str) -> None:
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all(), parameter_name
         assert parameter.grad.abs().max() > 0, parameter_name
+
+
+@every_network
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 16)])
+def test_it_trains_with_what_stands_at_the_cuts_by_default(name: str, shape: tuple[int, ...]) -> None:
+    network = tear(build_network(name, input_shape=shape, n_classes=N_CLASSES, width=8), 3)
+    x, labels = torch.randn(10, *shape), torch.arange(10) % N_CLASSES
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), labels).backward()
+        optimizer.step()
+    assert F.cross_entropy(network(x), labels).isfinite()
 
 
 def outputs(tearing: Tearing) -> torch.Tensor:

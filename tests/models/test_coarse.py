@@ -48,9 +48,10 @@ def test_between_features_and_tokens(shapes: tuple[tuple[int, ...], tuple[int, .
     assert module(torch.zeros(2, *before)).shape == (2, *after)
 
 
-def test_a_dense_unit_adds_to_what_it_reads() -> None:
+def test_a_dense_unit_adds_to_what_it_reads_and_at_first_nothing() -> None:
     unit, x = DenseUnit(3), torch.randn(2, 5, 3)
-    weight, bias = unit.parameters()
+    assert torch.equal(unit(x), x)
+    weight, bias = (nn.init.normal_(parameter) for parameter in unit.parameters())
     torch.testing.assert_close(unit(x), x + x.clamp(min=0) @ weight.T + bias)
 
 

@@ -33,6 +33,25 @@ def test_activations_keep_their_size_through_many_layers() -> None:
         assert 0.1 < network.subnetworks[0](x).std() / x.std() < 10
 
 
+def test_every_preprocess_is_as_the_first_is() -> None:
+    first, *others = tear(mlp(8, width=5, input_shape=(2, 3)), 3).preprocesses
+    assert {repr(module) for module in others} == {repr(first)}
+
+
+def test_it_trains_torn_at_a_rate_that_random_coarse_units_diverge_at() -> None:
+    images, labels = torch.randn(64, 64), torch.arange(64) % 10
+    for seed in range(3):
+        network = tear(mlp(14, width=64, input_shape=(64,)), 3, seed=seed)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+        losses = []
+        for _ in range(40):
+            losses.append(F.cross_entropy(network(images), labels))
+            optimizer.zero_grad()
+            losses[-1].backward()
+            optimizer.step()
+        assert losses[-1] < losses[0] / 2
+
+
 def test_a_depth_without_units_is_refused() -> None:
     with pytest.raises(ValueError, match="depth 2 leaves no unit"):
         mlp(2)

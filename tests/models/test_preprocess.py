@@ -1,4 +1,4 @@
-"""C^j reaches the shape that g^j reads: strided sees one pixel of s², patch sees them all."""
+"""C^j reaches the shape that g^j reads: strided sees one pixel of s², the others see them all."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from models.feedforward import FeedForward
-from models.preprocess import PREPROCESSES, PatchEmbedding, patch, stem, strided
+from models.feedforward import FeedForward, PreprocessFactory
+from models.preprocess import PREPROCESSES, PatchEmbedding, auto, patch, stem, strided
 from models.tearing import plan_tearing
 
 
@@ -29,21 +29,24 @@ def test_the_output_shape_is_the_one_asked_for(
 @pytest.mark.parametrize(("stride", "out_channels"), [(1, 64), (2, 128), (4, 256)])
 def test_parameters_of_each_kind(stride: int, out_channels: int) -> None:
     # By hand for a ResNet of width 16 on colour images; the stem has 3·16·9 weights and 2·16 of its BN.
-    expected = {"strided": 3, "patch": 3 * stride**2, "stem": 16 * stride**2}
+    expected = {"strided": 3, "patch": 3 * stride**2, "stem": 16 * stride**2, "auto": 16 * stride**2}
     for name, factory in PREPROCESSES.items():
         module = factory((3, 32, 32), (out_channels, 32 // stride, 32 // stride))
-        extra = 3 * 16 * 9 + 2 * 16 if name == "stem" else 0
+        extra = 3 * 16 * 9 + 2 * 16 if name in ("stem", "auto") else 0
         assert sum(p.numel() for p in module.parameters()) == expected[name] * out_channels + extra
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40), halvings=st.integers(0, 4))
-def test_strided_follows_images_whose_size_is_odd(height: int, width: int, halvings: int) -> None:
+@pytest.mark.parametrize("factory", [auto, strided])
+def test_images_whose_size_is_odd_are_followed(
+    factory: PreprocessFactory, height: int, width: int, halvings: int
+) -> None:
     image = torch.zeros(1, 1, height, width)
     halved = image
     for _ in range(halvings):
         halved = nn.functional.conv2d(halved, torch.ones(1, 1, 3, 3), stride=2, padding=1)
-    module = strided((1, height, width), tuple(halved.shape[1:]))
-    assert module(image).shape == halved.shape
+    module = factory((1, height, width), tuple(halved.shape[1:]))
+    assert module.eval()(image).shape == halved.shape
 
 
 def pixels_read(module: nn.Module, size: int) -> torch.Tensor:
@@ -58,6 +61,27 @@ def test_strided_reads_one_pixel_of_s_squared_and_patch_reads_all() -> None:
     expected[::4, ::4] = True
     assert torch.equal(pixels_read(strided((1, 8, 8), (16, 2, 2)), 8), expected)
     assert pixels_read(patch((1, 8, 8), (16, 2, 2)), 8).all()
+
+
+@pytest.mark.parametrize("size", [7, 8, 30])
+def test_the_default_reads_every_pixel_of_images_of_any_size(size: int) -> None:
+    image = torch.zeros(1, 1, size, size, requires_grad=True)
+    module = auto((1, size, size), (16, -(-size // 4), -(-size // 4))).eval()
+    for convolution in (child for child in module.modules() if isinstance(child, nn.Conv2d)):
+        nn.init.constant_(convolution.weight, 1.0)
+    module(image + 1.0).sum().backward()
+    assert image.grad is not None
+    assert image.grad.all()
+
+
+@pytest.mark.parametrize(
+    ("output_shape", "expected"),
+    [((16, 4, 4), stem), ((16, 8, 8), stem), ((7,), strided), ((16, 7), strided)],
+)
+def test_the_default_is_a_stem_of_images_and_linear_elsewhere(
+    output_shape: tuple[int, ...], expected: PreprocessFactory
+) -> None:
+    assert repr(auto((3, 8, 8), output_shape)) == repr(expected((3, 8, 8), output_shape))
 
 
 def test_a_stem_sees_across_the_borders_of_patches() -> None:
@@ -96,7 +120,7 @@ def test_shapes_that_no_stride_joins_are_refused(
 
 
 def test_patches_that_do_not_tile_the_image_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"patches of 2×2 do not tile an image of 7×7: .*strided"):
+    with pytest.raises(ValueError, match=r"patches of 2×2 do not tile an image of 7×7: .*auto"):
         patch((1, 7, 7), (4, 4, 4))
     assert strided((1, 7, 7), (4, 4, 4))(torch.zeros(1, 1, 7, 7)).shape == (1, 4, 4, 4)
 
@@ -158,14 +182,16 @@ def test_who_decides_what_c_j_is() -> None:
         plan_tearing(network(), 2, preprocess="patch"),
         plan_tearing(network(interface_preprocess=own), 2),
         plan_tearing(network(interface_preprocess=own), 2, preprocess="patch"),
+        plan_tearing(network(interface_preprocess=own), 2, preprocess="strided"),
         plan_tearing(network(interface_preprocess=own), 2, preprocess=asked),
     ]
     modules = [tearing.build_preprocess(2) for tearing in tearings]
     assert [type(module).__name__ for module in modules] == [
-        "Conv2d",
+        "Sequential",
         "Conv2d",
         "ConstantPad2d",
         "Conv2d",
+        "Conv2d",
         "Identity",
     ]
-    assert [modules[i].kernel_size for i in (0, 1, 3)] == [(1, 1), (2, 2), (2, 2)]
+    assert [modules[i].kernel_size for i in (1, 3, 4)] == [(2, 2), (2, 2), (1, 1)]

@@ -68,7 +68,7 @@ def test_interface_weights_depend_on_the_seed_and_where_the_cut_is() -> None:
 
 def test_interface_weights_differ_between_seeds_and_cuts() -> None:
     first, other = (plan_tearing(tiny(38), 6, seed=seed) for seed in (0, 1))
-    preprocesses = [tearing.build_preprocess(2).weight for tearing in (first, other)]
+    preprocesses = [next(tearing.build_preprocess(2).parameters()) for tearing in (first, other)]
     assert not torch.equal(*preprocesses)
     units = [tearing.build_coarse(j)[1].conv2.weight for tearing in (first, other) for j in (4, 5)]
     assert len({tuple(weight.flatten().tolist()) for weight in units}) == 4
@@ -165,7 +165,7 @@ def test_the_users_factories_get_the_shapes_at_their_cut() -> None:
         ({"n_subnetworks": 2, "partition": (4, 4)}, "holds 8 units, the network has 9"),
         ({"n_subnetworks": 2, "partition": (3, 3, 3)}, r"\(3, 3, 3\) is for 3 subnetworks, not 2"),
         ({"partition": "random"}, "unknown partition 'random': choose one of uniform, balanced, staggered"),
-        ({"preprocess": "pooled"}, "unknown preprocess 'pooled': choose one of strided, patch"),
+        ({"preprocess": "pooled"}, "unknown preprocess 'pooled': choose one of auto, strided, patch"),
         ({"n_coarse_units": 0}, "n_coarse_units = 0"),
     ],
 )

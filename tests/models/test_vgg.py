@@ -44,6 +44,16 @@ def test_the_convolutional_part_is_torchvisions() -> None:
         torch.testing.assert_close(ours(x), expected)
 
 
+@pytest.mark.parametrize("size", [8, 28, 30, 32])
+def test_what_subnetworks_read_has_passed_bn_and_relu(size: int) -> None:
+    network = tear(vgg(width=4, input_shape=(1, size, size)), 6)
+    x = torch.randn(16, 1, size, size)
+    for preprocess in network.preprocesses[1:]:
+        read = preprocess(x)
+        assert read.min() == 0
+        assert 0.3 < read.square().mean() < 0.6  # 0.5 for normal distributions of every channel
+
+
 def test_what_is_no_vgg_is_refused() -> None:
     with pytest.raises(ValueError, match="no depth 56: pass one of 11, 13, 16, 19 as --depth"):
         vgg(56)

@@ -181,8 +181,18 @@ def test_trial_ids_are_the_same_in_every_process():
     ],
 )
 def test_options_that_came_later_leave_the_trials_of_a_store_their_ids(changes, trial_id):
-    assert replace(BASE, **changes).trial_id == trial_id
-    assert replace(BASE, graphs=False, **changes).trial_id == trial_id
+    strided = replace(BASE, preprocess="strided", **changes)  # the default in those days
+    assert strided.trial_id == trial_id
+    assert replace(strided, graphs=False).trial_id == trial_id
+
+
+def test_another_default_at_the_cuts_leaves_the_network_in_one_piece_its_id():
+    (serial,) = Sweep(n_subnetworks=(1,), seed=(0,)).trials()
+    assert serial.trial_id == "digits-resnet-56-n1-s0-ed636584cb"
+    (asked,) = Sweep(n_subnetworks=(3,), seed=(0,), preprocess=("strided",)).trials()
+    assert asked.trial_id == "digits-resnet-56-n3-s0-dc88bfdb5d"
+    assert BASE.preprocess == "auto"
+    assert BASE.trial_id != asked.trial_id
 
 
 def test_every_option_makes_a_trial_id_of_its_own():

@@ -66,7 +66,7 @@ def broken_parquet(tmp_path):
         ({"batch_size": (33,), "train_subset": (32,)}, "--batch-size 33 is more than the 32 training images"),
         ({"train_subset": (65,)}, r"65 .* is out of range: choose 4 \(its classes\) to 64"),
         ({"partition": ("even",)}, "unknown partition 'even': choose one of uniform"),
-        ({"preprocess": ("pool",)}, "unknown preprocess 'pool': choose one of strided, patch, stem"),
+        ({"preprocess": ("pool",)}, "unknown preprocess 'pool': choose one of auto, strided, patch, stem"),
         ({"coarse": ("none",)}, "unknown coarse network 'none': choose one of units, shortcut"),
         ({"n_coarse_units": (0,)}, "n_coarse_units = 0: each F.j needs at least 1 unit"),
         ({"network": ("alexnet",)}, "unknown network 'alexnet': choose one of resnet"),

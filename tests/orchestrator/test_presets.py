@@ -14,7 +14,7 @@ def test_the_papers_experiments(dataset):
     for trial in trials:
         assert trial.dataset == dataset
         assert (trial.network, trial.depth, trial.width) == ("resnet", 1001, 16)
-        assert (trial.partition, trial.preprocess) == ("uniform", "strided")
+        assert (trial.partition, trial.preprocess, trial.coarse) == ("uniform", "strided", "units")
         assert (trial.epochs, trial.batch_size) == (200, 128)
         assert (trial.learning_rate, trial.schedule, trial.milestones) == (0.1, "step", (80, 120))
         assert (trial.momentum, trial.weight_decay) == (0.9, 5e-4)
@@ -38,4 +38,5 @@ def test_table_2_times_the_papers_networks_and_trains_none():
     assert [t.n_coarse_units for t in trials] == [12, 4, 2, 1, 1, 1]
     for trial in trials:
         assert (trial.network, trial.depth, trial.width) == ("resnet", 1001, 16)
+        assert (trial.preprocess, trial.coarse) == ("strided", "units")
         assert (trial.epochs, trial.strategy) == (0, "serial")

@@ -2,12 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test check format clean
+# Tests wait for processes half of the time: three share two cores. Those of one group stay together.
+SHARED := -n 3 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: sweep test test-quick check format clean
 sweep: .venv/.installed            ## run the quickstart sweep: real images, real actors, figure and tables on disk
 	$(BIN)/python -m orchestrator.sweep
 
 test: .venv/.installed             ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SHARED)
+
+test-quick: .venv/.installed       ## run those that start no Ray, in a minute
+	$(BIN)/python -m pytest $(SHARED) -m 'not (cluster or ray)'
 
 check: .venv/.installed            ## lint, format and type checks
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

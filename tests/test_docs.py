@@ -76,7 +76,7 @@ def understood(words: list[str]) -> bool:
     """Whether the program that these words start takes the others; no program does anything."""
     program, *arguments = words
     if program == "make":
-        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         return {word for word in arguments if "=" not in word} <= set(targets)
     if Path(program).name in EXTERNAL:  # which may start one of ours, such as ray exec
         return all(understood(shlex.split(word)) for word in arguments if word.startswith("python "))

@@ -20,9 +20,10 @@ def contents(folder: Path) -> dict[str, dict]:
     return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
 
 
-def test_every_stage_is_rehearsed_within_a_minute(tmp_path: Path) -> None:
+def test_every_stage_is_rehearsed(tmp_path: Path) -> None:
+    # It takes a third of a minute where nothing else is at work; a busy machine is to skip nothing here.
     ran = subprocess.run(
-        [*COMMAND, "--minutes", "1", "--folder", str(tmp_path)], capture_output=True, text=True, timeout=90
+        [*COMMAND, "--minutes", "4", "--folder", str(tmp_path)], capture_output=True, text=True, timeout=270
     )
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stdout) <= 12_000

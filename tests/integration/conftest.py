@@ -1,4 +1,4 @@
-"""Ray for the integration tests, and gangs of real actors on it."""
+"""Gangs of real actors, and a sweep that all can compare with."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import ray
+from filelock import FileLock
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from orchestrator import cluster
 from orchestrator.actors.gang import Gang
 from orchestrator.config import Sweep, TrialConfig
 from orchestrator.data.datasets import load_dataset
@@ -17,14 +17,6 @@ from orchestrator.plan import describe, tear_as_asked
 from tests.integration.command import TINY, Command
 
 GangFactory = Callable[[TrialConfig], Gang]
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """Ray on this machine, gone again before tests of other modules that want none."""
-    cluster.connect(None)
-    yield
-    cluster.disconnect()
 
 
 @pytest.fixture
@@ -70,13 +62,24 @@ def trial() -> Callable[..., TrialConfig]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that an undisturbed sweep has filled."""
-    store = tmp_path_factory.mktemp("finished")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A store that an undisturbed sweep has filled, once for all processes that run tests: only read it."""
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":  # one of several processes, whose folders are in a common one
+        folder = folder.parent
+    store = folder / "finished"
+    with FileLock(folder / "finished.lock"):
+        if not (folder / "finished.done").exists():
+            run_undisturbed(store)
+            (folder / "finished.done").touch()
+    return store
+
+
+def run_undisturbed(store: Path) -> None:
+    """Fill a store."""
     command = Command(*TINY, "--store", str(store))
     status, output = command.finish()
     assert status == 0, output
     assert command.await_end_of_descendants(20) == []
     assert "Table 1" in output
     assert "2/2 trials done" in output
-    return store

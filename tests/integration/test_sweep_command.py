@@ -1,5 +1,6 @@
 """The command as a user runs it: a whole sweep, run again, killed and run again."""
 
+import shutil
 import signal
 import time
 
@@ -24,7 +25,8 @@ def test_a_sweep_leaves_results_report_and_tables(finished):
         assert (finished / "report" / name).stat().st_size > 0
 
 
-def test_the_same_command_again_runs_nothing_and_more_values_only_the_new_trials(finished):
+def test_the_same_command_again_runs_nothing_and_more_values_only_the_new_trials(finished, tmp_path):
+    finished = shutil.copytree(finished, tmp_path / "copy")
     before = {path: path.read_bytes() for path in finished.glob("*/*.parquet")}
     status, output = Command(*TINY, "--store", str(finished)).finish()
     assert status == 0

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from models.feedforward import FeedForward
-from orchestrator import cluster
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs, key_of
 from orchestrator.devices import Available, GangResources
@@ -126,13 +125,6 @@ def test_an_own_network_that_changes_is_measured_anew():
 
 
 # What is measured
-
-
-@pytest.fixture(scope="module")
-def local_ray():
-    cluster.connect(None)
-    yield
-    cluster.disconnect()
 
 
 def test_what_is_missing_is_measured_and_what_is_known_does_not_move(known_costs, local_ray, tmp_path):

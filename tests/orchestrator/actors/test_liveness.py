@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,13 +57,19 @@ def test_a_process_that_never_starts_is_silent_in_the_end(monkeypatch):
     assert watch.silent() == {}
 
 
-def test_who_is_started_again_is_given_time_again():
+def test_who_is_started_again_is_given_time_again(monkeypatch):
+    ends = []  # of the thread, which would outlive the watch as long as this process runs
+    monkeypatch.setattr(liveness, "atexit", SimpleNamespace(register=ends.append))
     watch = Watch(timeout=0.2)
     show_life(watch.rendezvous, "trial")
-    poll(lambda: watch._count("trial"))
-    watch.dismiss("trial")
-    watch.expect("trial")  # as the next process of the same name
-    assert watch._heard["trial"].limit == liveness.SLOW_START
+    try:
+        poll(lambda: watch._count("trial"))
+        watch.dismiss("trial")
+        watch.expect("trial")  # as the next process of the same name
+        assert watch._heard["trial"].limit == liveness.SLOW_START
+    finally:
+        (end,) = ends
+        end()
 
 
 def test_the_watchers_own_sleep_is_nobodys_silence(monkeypatch):

@@ -5,13 +5,17 @@ two experiments apart. Only what describes the run rather than the question is l
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import pandas as pd
 
-RUN = ("project", "commit", "python", "torch", "ray", "host", "devices")
+RUN = ("project", "commit", "python", "torch", "ray", "host", "devices", "cores")
 """Columns of ``trials`` that say with what and where a trial ran."""
 
-BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", "n_classes", *RUN])
+DATA = ("n_train", "n_validation", "input_shape", "n_classes", "crop", "flip")
+"""Columns of ``trials`` that say what the data set named there was found to be."""
+
+BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *DATA, *RUN])
 """Columns of ``trials`` that are not config values; those on ``parameters`` are none either."""
 
 EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
@@ -150,6 +154,28 @@ def timed_families(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, lis
         yield f"{network}\n{', '.join(how)}", rows, [c for c in TEARING if c in described]
 
 
+def short_labels(trials: pd.DataFrame) -> pd.Series:
+    """Name trials by N and by what else they differ in: "N = 3", "digits, N = 3, shortcut, seed 0".
+
+    Trials that nothing tells apart, and those of which nothing is known, are called by their ids.
+    """
+    runs = identify(trials[trials["n_subnetworks"].notna()])
+    words = pd.DataFrame(
+        {
+            "dataset": runs["dataset"].map(dataset_name),
+            "network": list(map(network_name, runs["network"], runs["depth"])),
+            "n_subnetworks": "N = " + runs["n_subnetworks"].astype(str),
+            **{column: [_words(column, value) for value in runs[column]] for column in varying(runs)},
+            "seed": "seed " + runs["seed"].astype(str),
+        },
+        index=runs.index,
+        dtype=object,
+    )
+    shown = [name for name in words if name == "n_subnetworks" or len(words[name].unique()) > 1]
+    labels = pd.Series([", ".join(filter(None, row)) for row in words[shown].to_numpy()], runs.index, object)
+    return labels[~labels.duplicated(keep=False)].reindex(trials.index).fillna(trials["trial_id"])
+
+
 def device_kinds(trials: pd.DataFrame) -> pd.Series:
     """Name the kind of device of each trial: "cpu", "cuda"; missing where it is not known."""
     return trials["devices"].str.extract(r"(\w+)$", expand=False)
@@ -186,6 +212,18 @@ def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
         return name
     kind = strategy_name("parareal" if strategy == "serial" else strategy)
     return f"{kind[0].upper()}{kind[1:]} {name}, N = {n_subnetworks}"
+
+
+def _words(column: str, value: Any) -> str:
+    """Say a config value in a word or two; nothing where it is missing."""
+    name = HEADINGS.get(column, column.replace("_", " "))
+    if pd.isna(value):
+        return ""
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    if isinstance(value, str) and not value.replace(" ", "").isdigit():
+        return strategy_name(value)
+    return f"{name} = {value}" if column in HEADINGS else f"{name} {value}"
 
 
 def _has_effect(trials: pd.DataFrame, column: str) -> pd.Series:

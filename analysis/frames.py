@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from analysis.tables import EpochChoice
 
 TABLES = ("table1", "table2", "steps", "time_to_error")
-FIGURES = ("figure3", "error_against_time", "time_shares", "speed_up")
+FIGURES = ("worth_it", "figure3", "error_against_time", "time_shares", "speed_up")
 """Methods of `Results`."""
 
 
@@ -84,6 +84,12 @@ class Results:
         from analysis.time_to_error import time_to_error
 
         return time_to_error(self.trials, self.epochs, thresholds=thresholds)
+
+    def worth_it(self) -> Figure:
+        """Errors against speed-ups, both over N = 1; see `analysis.worth_it.worth_it`."""
+        from analysis.worth_it import trade_off, worth_it
+
+        return worth_it(trade_off(self.trials, self.epochs, self.timings)).figure()
 
     def figure3(self) -> Figure:
         """Validation error against epoch; see `analysis.curves.figure3`."""

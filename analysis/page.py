@@ -4,7 +4,7 @@ The page forbids itself every request (its Content-Security-Policy), so that not
 called a trial or a data set can become one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from analysis import reproduce, summary
 from analysis.chart import Chart
@@ -13,19 +13,24 @@ from analysis.markup import draw, fill
 from analysis.render import TextTable
 
 
-def page(results: Results, charts: Mapping[str, Chart], tables: Mapping[str, TextTable]) -> str:
+def page(
+    results: Results, answers: Sequence[str], charts: Mapping[str, Chart], tables: Mapping[str, TextTable]
+) -> str:
     """Return the page.
 
     Args:
         results: the store.
-        charts: figure3, error_against_time, time_shares and speed_up.
+        answers: sentences that the page leads with.
+        charts: worth_it, figure3, error_against_time, time_shares and speed_up.
         tables: table1, time_to_error, table2 and steps.
     """
     timed = results.timings.loc[results.timings["mode"] == "virtual", "device"]
     return fill(
         "report.html",
         store=results.store.resolve().name,
+        answers=answers,
         progress=summary.progress(results.trials),
+        data_sets=summary.data_sets(results.trials),
         headlines=summary.headlines(results.trials),
         timed_on=", ".join(sorted(timed.dropna().unique())),
         provenance=summary.provenance(results.trials),

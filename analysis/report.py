@@ -19,8 +19,10 @@ from analysis.page import page
 from analysis.render import text_steps, text_table1, text_table2, text_time_to_error
 from analysis.speed_up import speed_up
 from analysis.time_shares import time_shares
+from analysis.worth_it import sentences, trade_off, worth_it
 
 FIGURES = {
+    "worth_it": "Is it worth it?",
     "figure3": "Figure 3: Validation error",
     "error_against_time": "Validation error against time",
     "time_shares": "Where the time of a gradient goes",
@@ -36,7 +38,7 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
         out: folder to write into, ``store``/report unless given.
 
     Returns:
-        The files: figure3, error_against_time, time_shares and speed_up as .png and .svg; table1,
+        The files: worth_it, figure3, error_against_time, time_shares and speed_up as .png and .svg; table1,
         time_to_error, table2 and steps as .csv, .md and .tex; report.md; report.html, which holds
         all of it.
 
@@ -52,7 +54,9 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
         "table2": (table2 := results.table2(), text_table2(table2)),
         "steps": (steps := results.steps(), text_steps(steps)),
     }
+    answers = trade_off(results.trials, results.epochs, results.timings)
     charts = {
+        "worth_it": worth_it(answers),
         "figure3": figure3(results.trials, results.epochs),
         "error_against_time": error_against_time(results.trials, results.epochs),
         "time_shares": time_shares(table2),
@@ -60,10 +64,12 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
     }
 
     files: list[Path] = []
-    sections = [f"# {results.store.resolve().name}", summary.progress(results.trials)]
+    sections = [f"# {results.store.resolve().name}", *sentences(answers)]
     sections += summary.at_chance(results.trials, table1)
     for name, chart in charts.items():
         sections += [f"## {FIGURES[name]}", f"![{FIGURES[name]}]({name}.png)"]
+        if name == "worth_it":
+            sections += [chart.note, summary.progress(results.trials), *summary.data_sets(results.trials)]
         files += [folder / f"{name}.png", folder / f"{name}.svg"]
         figure = chart.figure()
         figure.savefig(files[-2], dpi=200)
@@ -88,7 +94,7 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
     if commands := reproduce.commands(results.trials, results.timings):
         sections += ["## To reproduce", reproduce.origin(results.trials)]
         sections += [f"```sh\n{command}\n```" for command in commands]
-    html = page(results, charts, {name: text for name, (_, text) in tables.items()})
+    html = page(results, sentences(answers), charts, {name: text for name, (_, text) in tables.items()})
     for name, content in {"report.md": "\n\n".join(sections) + "\n", "report.html": html}.items():
         files.append(folder / name)
         files[-1].write_text(content, encoding="utf-8")
@@ -96,7 +102,9 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
 
 
 def print_tables(results: Results, console: Console) -> None:
-    """Print the tables to a terminal."""
+    """Print the answer and the tables to a terminal."""
+    for answer in sentences(trade_off(results.trials, results.epochs, results.timings)):
+        console.print(f"\n{answer}", style="bold", highlight=False, markup=False)
     console.print(text_table1(table1 := results.table1()).rich(console.width))
     for sentence in summary.at_chance(results.trials, table1):
         console.print(sentence, highlight=False, markup=False)

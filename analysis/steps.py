@@ -30,15 +30,16 @@ def steps(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> 
         peak_memory_bytes (what training took in the largest actor) and published_speed_up (of the
         paper's sum; see `analysis.published`). What was not measured is missing.
     """
+    return identified_steps(trials, epochs, timings).drop(columns=["configuration", "family"])
+
+
+def identified_steps(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+    """`steps` after the columns ``configuration`` and ``family`` of ``identify(trials, ignore=UNFELT)``."""
     timings = timings[timings["mode"] == "virtual"]
     runs = identify(trials, ignore=UNFELT)
     # Whichever strategy trains a torn network, its components are the same.
     components = identify(trials, ignore=[*UNFELT, "strategy"])["configuration"]
-    devices = device_kinds(runs)
-    gpus = timings.loc[timings["device"] != "cpu", "device"].unique()
-    if len(gpus) == 1:  # a timing knows its device by name
-        devices = devices.replace("cuda", gpus[0])
-    keys = runs.assign(components=components, device=devices)
+    keys = runs.assign(components=components, device=device_names(runs, timings))
 
     virtual = _virtual(timings).merge(keys[["trial_id", "configuration", "components"]], on="trial_id")
     by_clock = _by_clock(epochs).merge(keys[["trial_id", "configuration", "device"]], on="trial_id")
@@ -65,12 +66,20 @@ def steps(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> 
     table = table.astype({"n_repeats": "Int64", "n_epochs": "Int64"})
     return table[
         [
+            *("configuration", "family"),
             *(column for column in columns if column != "batch_size"),
             *("device", "batch_size"),
             *(f"{measure}{part}" for measure in MEASURES for part in ("", "_low", "_high", "_speed_up")),
             *("n_repeats", "n_epochs", "bytes_sent", "peak_memory_bytes", "published_speed_up"),
         ]
     ]
+
+
+def device_names(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.Series:
+    """Name the device of each trial as timings do: "cpu", or the GPU's own name where there is one alone."""
+    gpus = timings.loc[timings["device"] != "cpu", "device"].dropna().unique()
+    kinds = device_kinds(trials)
+    return kinds.replace("cuda", gpus[0]) if len(gpus) == 1 else kinds
 
 
 def _virtual(timings: pd.DataFrame) -> pd.DataFrame:

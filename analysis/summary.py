@@ -4,7 +4,7 @@ import textwrap
 
 import pandas as pd
 
-from analysis.configuration import RUN, config_columns, dataset_name, heading, identify, network_name
+from analysis.configuration import DATA, RUN, config_columns, dataset_name, heading, identify, network_name
 
 MAX_REASON = 300
 
@@ -19,6 +19,19 @@ def progress(trials: pd.DataFrame) -> str:
     counts = trials["status"].value_counts()
     text = f"{len(trials)} trials: " + ", ".join(f"{n} {status}" for status, n in counts.items())
     return f"{text}. The numbers will change." if "running" in counts else f"{text}."
+
+
+def data_sets(trials: pd.DataFrame) -> list[str]:
+    """A line a data set, as it was understood: sizes, shape, classes, augmentation.
+
+    Data sets of which a store does not say so much have none.
+    """
+    known = trials[["dataset", *DATA]].dropna().drop_duplicates()
+    return [
+        f"{dataset_name(dataset)}: train {n_train:,}, validation {n_validation:,} images, {shape}, "
+        f"{n_classes} classes; {f'crop {crop}' if crop else 'no crop'}, {'flip' if flip else 'no flip'}"
+        for dataset, n_train, n_validation, shape, n_classes, crop, flip in known.itertuples(index=False)
+    ]
 
 
 def headlines(trials: pd.DataFrame) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """A trial's network trained in this process by torch's own optimizer: what actors are compared with."""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch.nn import functional as F
 
 from models import PararealNetwork
+from models.initialisation import reseed
 from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.config import TORN, TrialConfig
 from orchestrator.data.batches import Batches
@@ -32,6 +34,7 @@ def one_process(
     optimizer = torch.optim.SGD(
         network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
     )
+    draw = partial(reseed, torch.device(device), config.seed)
     metrics = []
     for epoch in range(1, config.epochs + 1):
         for group in optimizer.param_groups:
@@ -40,6 +43,7 @@ def one_process(
         losses = []
         for step in range(batches.n_train_steps):
             images, labels = batches.train(epoch, step)
+            network.draw = partial(draw, epoch, "train", step)  # type: ignore[method-assign]
             with compute.autocast():
                 loss = F.cross_entropy(network(images), labels)
             optimizer.zero_grad()
@@ -49,7 +53,11 @@ def one_process(
         network.eval()
         with torch.no_grad(), compute.autocast():
             pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
-            logits = torch.cat([network(images) for images, _ in pairs]).to(compute.weight_dtype)
+            answers = []
+            for step, (images, _) in enumerate(pairs):
+                network.draw = partial(draw, epoch, "validation", step)  # type: ignore[method-assign]
+                answers.append(network(images))
+            logits = torch.cat(answers).to(compute.weight_dtype)
             labels = torch.cat([labels for _, labels in pairs])
         metrics.append(
             {

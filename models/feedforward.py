@@ -1,15 +1,14 @@
 """What can be torn: a feed-forward network f = h ∘ g ∘ C, described unit by unit."""
 
-import inspect
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import torch
-from torch import nn
-from torch.nn.parameter import is_lazy
+from torch import Tensor, nn
 
-from models.initialisation import ModuleFactory, as_factory, build_seeded
+from models.initialisation import ModuleFactory, make_picklable
+from models.probe import Probe, samples_of
 
 Shape = tuple[int, ...]
 """Shape of one sample, without the batch dimension: (channels, height, width), (features,), …"""
@@ -30,12 +29,16 @@ class Trace:
         unit_parameters: number of parameters of each unit.
         preprocess_parameters: number of parameters of C.
         postprocess_parameters: number of parameters of h.
+        output_shape: what the postprocess returns.
+        trains: whether any parameter is to be trained.
     """
 
     shapes: tuple[Shape, ...]
     unit_parameters: tuple[int, ...]
     preprocess_parameters: int
     postprocess_parameters: int
+    output_shape: Shape
+    trains: bool
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class FeedForward:
 
     Every component is a factory (a callable without arguments that returns a module), so that a
     machine which runs one subnetwork never holds the weights of another. A module may be given
-    instead; each use then gets a copy of it, weights included.
+    instead, once; whoever uses it gets a copy of it, weights included.
 
     Args:
         preprocess: C, reads the network's input.
@@ -67,9 +70,14 @@ class FeedForward:
     coarse: CoarseFactory | None = field(kw_only=True, default=None)
 
     def __post_init__(self) -> None:
-        """Refuse a network without units."""
+        """Refuse a network without units, and modules of which no copy would be the same."""
         if not self.units:
             raise ValueError(f"{self.name} has no units: nothing can be torn, give at least one")
+        modules = [(what, source) for what, source in self.components() if isinstance(source, nn.Module)]
+        _refuse_shared_tensors(modules)
+        for what, module in modules:
+            _refuse_hooks_of_parameters(what, module)
+            make_picklable(module)
 
     @classmethod
     def from_sequential(
@@ -115,7 +123,6 @@ class FeedForward:
                 "no unit to tear: lower preprocess or postprocess"
             )
         components = [sequential[:preprocess], *sequential[preprocess:end], sequential[end:]]
-        _refuse_shared_parameters(components)
         return cls(
             components[0],
             components[1:-1],
@@ -131,73 +138,109 @@ class FeedForward:
         """Number of units of g."""
         return len(self.units)
 
+    def components(self) -> Iterator[tuple[str, nn.Module | ModuleFactory]]:
+        """C, the units and h as they were given, with what messages call them."""
+        yield "the preprocess", self.preprocess
+        yield from ((f"unit {index}", unit) for index, unit in enumerate(self.units))
+        yield "the postprocess", self.postprocess
+
     @cached_property
     def trace(self) -> Trace:
-        """Run one sample through the network: shapes and parameter counts.
+        """Run samples through the network: shapes and parameter counts.
 
         Units are built, run and dropped one after the other, so that only one is ever held. (The
         meta device would hold none, but running a convolution there imports sympy and dynamo: 6 s.)
 
         Raises:
-            ValueError: a component cannot be built or run; the message names it.
+            ValueError: a component cannot be built or run, or is no part of a chain; the message names it.
         """
-        sample = torch.zeros(1, *self.input_shape)
-        sample, n_preprocess = _run_once(self.preprocess, "the preprocess", sample)
-        shapes, n_units = [tuple(sample.shape[1:])], []
-        for index, unit in enumerate(self.units):
-            sample, n_parameters = _run_once(unit, f"unit {index}", sample)
-            shapes.append(tuple(sample.shape[1:]))
-            n_units.append(n_parameters)
-        _, n_postprocess = _run_once(self.postprocess, "the postprocess", sample)
-        return Trace(tuple(shapes), tuple(n_units), n_preprocess, n_postprocess)
+        batch = samples_of(self.input_shape)
+        shapes: list[Shape] = []
+        sizes: list[int] = []
+        trains = False
+        for probe in self._probes():
+            probe.check_state()
+            read, batch = batch, probe.try_out(batch)
+            shapes.append(tuple(batch.shape[1:]))
+            sizes.append(probe.n_parameters)
+            trains |= bool(probe.trainable)
+            if len(sizes) == self.n_units + 2:
+                probe.check_passes_back(read)
+            del probe  # before the next is built
+        *shapes, output_shape = shapes
+        return Trace(tuple(shapes), tuple(sizes[1:-1]), sizes[0], sizes[-1], output_shape, trains)
 
+    def check_batch(self, n: int) -> None:
+        """See that the network can be trained on batches of ``n`` samples.
 
-@torch.no_grad()
-def _run_once(source: nn.Module | ModuleFactory, what: str, sample: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Build a component, run it on the sample and count its parameters."""
-    try:
-        module = build_seeded(as_factory(source), 0).eval()
-        what += f" ({type(module).__name__})"
-        inputs = _required_inputs(module)
-        if len(inputs) > 1:
-            raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
-        if any(is_lazy(parameter) for parameter in module.parameters()):
-            # Its shapes, and with them the weights, would be settled in each process by itself.
-            raise ValueError("it holds a lazy module: give the number of its inputs")
-        output = module(sample)
-    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        shape = tuple(sample.shape[1:])
-        raise ValueError(f"{what} cannot read a sample of shape {shape}: {error}") from error
-    if not isinstance(output, torch.Tensor):
-        returned = type(output).__name__
-        raise ValueError(
-            f"{what} returns {returned}, where one tensor is needed: "
-            "wrap it in a module that keeps the one that the next reads"
+        Raises:
+            ValueError: it cannot; the message names the component.
+        """
+        for _ in self._passes(n):
+            pass
+
+    def check_gradient(self, *, after: int) -> None:
+        """See that a gradient comes through all units from number ``after`` on.
+
+        Raises:
+            ValueError: one lets none through; the message names it.
+        """
+        for index, (probe, read) in enumerate(self._passes(), start=-1):
+            if index >= after:
+                probe.check_passes_back(read)
+
+    @cached_property
+    def uses_all(self) -> bool:
+        """Whether every parameter that is to be trained gets a gradient in every step."""
+        return all(
+            probe.passes_back(read) and probe.trained(read, always=True) == probe.trainable
+            for probe, read in self._passes()
         )
-    if output.shape[:1] != sample.shape[:1]:
-        raise ValueError(f"{what} turns a batch of 1 into shape {tuple(output.shape)}: keep dimension 0")
-    return output, sum(parameter.numel() for parameter in module.parameters())
+
+    def _passes(self, n: int = 2) -> Iterator[tuple[Probe, Tensor]]:
+        """Every component, and what it reads of a batch while it trains."""
+        batch = samples_of(self.input_shape, n)
+        for probe in self._probes():
+            read, batch = batch, probe.run(batch, training=True)
+            yield probe, read
+            del probe
+
+    def _probes(self) -> Iterator[Probe]:
+        """Every component, built one after the other."""
+        seen: dict[int, tuple[str, weakref.ref[Tensor]]] = {}
+        for what, source in self.components():
+            probe = Probe(source, what)
+            for parameter in probe.module.parameters():
+                owner, known = seen.get(id(parameter), (what, None))
+                if known is not None and known() is parameter and owner != what:
+                    raise _shared(owner, what, parameter)
+                seen[id(parameter)] = what, weakref.ref(parameter)
+            yield probe
+            del probe
 
 
-def _required_inputs(module: nn.Module) -> list[str]:
-    """Names of the arguments without which ``forward`` cannot be called."""
-    return [
-        name
-        for name, parameter in inspect.signature(module.forward).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+def _refuse_shared_tensors(components: Iterable[tuple[str, nn.Module]]) -> None:
+    """Raise if two components hold the same parameter or buffer: as copies they would drift apart."""
+    owners: dict[Tensor, str] = {}
+    for name, component in components:
+        for tensor in (*component.parameters(), *component.buffers()):
+            if (owner := owners.setdefault(tensor, name)) != name:
+                raise _shared(owner, name, tensor)
 
 
-def _refuse_shared_parameters(components: Sequence[nn.Module]) -> None:
-    """Raise if two components hold the same parameter: as copies they would drift apart."""
-    names = ["C", *(f"unit {index}" for index in range(len(components) - 2)), "h"]
-    owners: dict[nn.Parameter, str] = {}
-    for name, component in zip(names, components, strict=True):
-        for parameter in component.parameters():
-            owner = owners.setdefault(parameter, name)
-            if owner != name:
-                raise ValueError(
-                    f"{owner} and {name} share a parameter of shape {tuple(parameter.shape)}, which could "
-                    "not stay shared between subnetworks: give each its own module"
-                )
+def _shared(owner: str, name: str, tensor: Tensor) -> ValueError:
+    kind = "parameter" if isinstance(tensor, nn.Parameter) else "buffer"
+    return ValueError(
+        f"{owner} and {name} share a {kind} of shape {tuple(tensor.shape)}, which could not stay shared "
+        "between subnetworks: give each its own module"
+    )
+
+
+def _refuse_hooks_of_parameters(what: str, module: nn.Module) -> None:
+    """Raise if a parameter has a hook of its own: torch copies and sends parameters without."""
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            raise ValueError(
+                f"{what} has a hook on its parameter {name}, which no copy would have: give a factory that "
+                "builds the module and registers the hook"
+            )

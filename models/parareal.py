@@ -35,19 +35,27 @@ class PararealNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch (batch, *input_shape) to the output of h."""
-        x_j = self.preprocesses[0](x)
-        correction: Tensor | None = None
-        for g, next_preprocess, coarse in zip(
-            self.subnetworks, self.preprocesses[1:], self.coarse_network, strict=False
-        ):
+        y: Tensor | None = None
+        residuals = []
+        for j, (preprocess, g) in enumerate(zip(self.preprocesses, self.subnetworks, strict=True), start=1):
+            self.draw("subnetwork", j)
+            x_j = preprocess(x)
+            if y is not None:
+                residuals.append(y - x_j)  # now, because g^j may overwrite x_j in place
             y = g(x_j)
-            x_j = next_preprocess(x)
-            residual = y - x_j  # now, because g^{j+1} may overwrite x_{j+1} in place
+        correction: Tensor | None = None
+        for j, (residual, coarse) in enumerate(zip(residuals, self.coarse_network, strict=True), start=1):
+            self.draw("coarse", j)
             correction = coarse(residual if correction is None else residual + correction)
-        y = self.subnetworks[-1](x_j)
-        if correction is not None:
-            y = y + correction
-        return cast(Tensor, self.postprocess(y))
+        self.draw("postprocess", 0)
+        return cast(Tensor, self.postprocess(y if correction is None else cast(Tensor, y) + correction))
+
+    def draw(self, component: str, j: int) -> None:
+        """Called before C^j with g^j ("subnetwork"), F^j ("coarse") and h ("postprocess", j = 0) run.
+
+        Set it to what seeds the generators, as with :func:`models.initialisation.reseed`, where components
+        are to draw what they draw in actors; this one lets the generators go on as they do.
+        """
 
 
 def tear(

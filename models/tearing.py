@@ -13,13 +13,14 @@ from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.coarse import COARSE_NETWORKS
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
 from models.partition import COST_PARTITIONS, PARTITIONS, check
 from models.preprocess import PREPROCESSES
+from models.probe import Probe, samples_of
 
 if TYPE_CHECKING:  # measuring costs needs the components that are made here
     from models.cost_profile import CostProfile
@@ -107,8 +108,17 @@ class Tearing:
         return lambda: self.coarse(self.shape(j + 1), self.shape(j + 2), self.n_coarse_units)
 
     def build_preprocess(self, j: int) -> nn.Module:
-        """C^j."""
-        return build_seeded(self.preprocess_factory(j), self.seed, "preprocess", self.units(j).start)
+        """C^j; it reads a copy of the images where it, or g^j, would spoil them for the others."""
+        module = build_seeded(self.preprocess_factory(j), self.seed, "preprocess", self.units(j).start)
+        if self.n_subnetworks > 1:
+            probe = Probe(lambda: module, f"C^{j}")
+            if probe.overwrites(samples_of(self.network.input_shape)):
+                module.register_forward_pre_hook(_copy_input)
+        return module
+
+    def trained_in_preprocess(self, j: int) -> list[str]:
+        """The names of C^j's parameters that may get a gradient."""
+        return Probe(self.preprocess_factory(j), f"C^{j}").trained(samples_of(self.network.input_shape))
 
     def build_subnetwork(self, j: int) -> nn.Sequential:
         """g^j."""
@@ -123,6 +133,68 @@ class Tearing:
     def build_postprocess(self) -> nn.Module:
         """h."""
         return build_seeded(as_factory(self.network.postprocess), self.seed, "postprocess")
+
+    def check(self, *, torn: bool = True) -> None:
+        """See that every C^j and F^j does what it is there for, and that there is something to train.
+
+        Args:
+            torn: whether they are used at all: a pipeline has nothing at the cuts.
+
+        Raises:
+            ValueError: one does not; the message names it.
+        """
+        trains = self.network.trace.trains
+        n = self.n_subnetworks if torn else 1
+        for j in range(2, n + 1):
+            images = samples_of(self.network.input_shape)
+            probe = self._checked(self.preprocess_factory(j), f"C^{j}", images, self.shape(j))
+            probe.check_state(replicated=True)
+            if not probe.adds_up(images):
+                raise ValueError(
+                    f"{probe.what} has a backward pass that is not linear, such as one that clips: it gets "
+                    "its gradient in two parts, from both sides of the cut, so leave that out"
+                )
+            trains |= bool(probe.trainable)
+        for j in range(1, n):
+            residuals = samples_of(self.shape(j + 1))
+            probe = self._checked(self.coarse_factory(j), f"F^{j}", residuals, self.shape(j + 2))
+            probe.check_state()
+            probe.check_passes_back(residuals)
+            trains |= bool(probe.trainable)
+        if not trains:
+            raise ValueError(
+                f"{self.network.name} has no parameter to train: each is frozen by requires_grad_(False), or "
+                "there is none"
+            )
+
+    def check_batch(self, size: int, *, torn: bool = True) -> None:
+        """See that the network can be trained on batches of ``size`` samples; ``torn`` as in :meth:`check`.
+
+        Raises:
+            ValueError: it cannot; the message names the component.
+        """
+        self.network.check_batch(size)
+        n = self.n_subnetworks if torn else 1
+        for j in range(2, n + 1):
+            images = samples_of(self.network.input_shape, size)
+            Probe(self.preprocess_factory(j), f"C^{j}").run(images, training=True)
+        for j in range(1, n):
+            residuals = samples_of(self.shape(j + 1), size)
+            Probe(self.coarse_factory(j), f"F^{j}").run(residuals, training=True)
+
+    def _checked(self, factory: ModuleFactory, what: str, batch: Tensor, shape: Shape) -> Probe:
+        probe = Probe(factory, what)
+        returned = tuple(probe.try_out(batch).shape[1:])
+        if returned != shape:
+            raise ValueError(
+                f"{probe.what} returns shape {returned} for {tuple(batch.shape[1:])}, but {shape} is needed "
+                "there: make it from the two shapes that its factory is given"
+            )
+        return probe
+
+
+def _copy_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.clone() for tensor in inputs)
 
 
 def plan_tearing(

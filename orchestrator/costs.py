@@ -112,10 +112,16 @@ def _write(text: str, path: Path) -> None:
     path.write_text(text)
 
 
+_SIZES = ("shapes", "unit_parameters", "preprocess_parameters", "postprocess_parameters")
+"""Of a network's trace, what profiles that stores hold are named by."""
+
+
 def key_of(config: TrialConfig, network: FeedForward, resources: GangResources) -> str:
     """A name for everything that a component's cost depends on."""
+    trace = vars(network.trace)
     facts = [
-        *(config.network, config.network_options, network.input_shape, vars(network.trace)),
+        *(config.network, config.network_options, network.input_shape),
+        {name: trace[name] for name in _SIZES},
         *(config.preprocess, config.coarse, config.batch_size, config.precision),
         *(config.channels_last, config.compiled),
         *(resources.device, resources.threads),

@@ -19,7 +19,7 @@ from orchestrator.reason import holds_traceback, reason
 from orchestrator.storage.files import WriteError
 from orchestrator.storage.store import Store
 from orchestrator.supervisor import Supervisor
-from orchestrator.trial import Job, record_failure, record_untrained, run_trial
+from orchestrator.trial import Job, config_columns, record_failure, record_untrained, run_trial
 
 
 def run_jobs(
@@ -33,11 +33,13 @@ def run_jobs(
     if not jobs:
         return
     by_id = {job.config.trial_id: job for job in jobs}
-    store.announce({trial_id: job.config.epochs for trial_id, job in by_id.items()})
-    # One copy of the images in the object store, whatever the number of trials; not held here too.
+    store.announce({trial_id: config_columns(job.config) for trial_id, job in by_id.items()})
+    # One copy of the images and of each network in the object store, whatever the number of trials.
     for images in data.values():
         _ = images.mean, images.std  # cached on the object: the actors need not compute them again
     references = {key: ray.put(images) for key, images in data.items()}
+    shared = _share(jobs)
+    bundles = {trial_id: job.resources.bundles for trial_id, job in by_id.items()}
     # Our store is written; Tune's own loggers would only repeat it, and Tune would miss them at the end.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # an interruption ends the sweep, not this call alone
@@ -47,7 +49,7 @@ def run_jobs(
     rendezvous = supervisor.rendezvous
 
     def trainable(config: dict[str, Any]) -> None:
-        job = by_id[config["trial_id"]]
+        job = ray.get(shared[config["trial_id"]])[config["trial_id"]]
         show_life(rendezvous, config["trial_id"])
         group = ray.util.get_current_placement_group()
         assert group is not None  # Tune runs every trial in one
@@ -77,7 +79,7 @@ def run_jobs(
     tuner = tune.Tuner(
         tune.with_resources(
             trainable,
-            lambda config: tune.PlacementGroupFactory(by_id[config["trial_id"]].resources.bundles),
+            lambda config: tune.PlacementGroupFactory(bundles[config["trial_id"]]),
         ),
         param_space={"trial_id": tune.grid_search(list(by_id))},
         tune_config=tune.TuneConfig(trial_name_creator=lambda trial: trial.config["trial_id"]),
@@ -103,3 +105,19 @@ def run_jobs(
     finally:
         display.stop()
         scratch.cleanup()
+
+
+def _share(jobs: list[Job]) -> dict[str, "ray.ObjectRef[dict[str, Job]]"]:
+    """By trial, where in Ray's object store its job is, together with all others of the same network.
+
+    Tune pickles what it runs, with all that it refers to, for every trial: too much for a network of modules.
+    """
+    of_network: dict[int, dict[str, Job]] = {}
+    for job in jobs:
+        of_network.setdefault(id(job.tearing.network), {})[job.config.trial_id] = job
+    return {
+        trial_id: reference
+        for together in of_network.values()
+        for reference in [ray.put(together)]
+        for trial_id in together
+    }

@@ -4,12 +4,17 @@ import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pickle import PickleError
 from typing import cast
 
-from rich import box
-from rich.table import Table
+import pandas as pd
+from ray import cloudpickle
+from rich.console import Group
+from rich.text import Text
 from torch import nn
 
+from analysis import summary
+from analysis.configuration import short_labels
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
@@ -20,7 +25,8 @@ from orchestrator.costs import Costs
 from orchestrator.data.datasets import ImageData, load_dataset
 from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
 from orchestrator.storage.store import Store
-from orchestrator.trial import Job
+from orchestrator.terminal import Rows
+from orchestrator.trial import Job, config_columns, data_columns
 
 DataKey = tuple[str, int | None, int | None]
 """What identifies the images of a trial: data set, training subset, validation subset."""
@@ -72,6 +78,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
     if devices == "cpu":
         _refuse_what_needs_gpus(configs, options, available, largest)
     data: dict[DataKey, ImageData] = {}
+    networks: dict[tuple[object, ...], FeedForward] = {}
     checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
         key = data_key(config)
@@ -98,7 +105,18 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             gpus_per_actor=options.gpus_per_actor,
             cuda_ipc=options.cuda_ipc,
         )
-        network = describe(config, images)
+        # One for all trials that differ in how it is torn and trained.
+        named = (
+            images.input_shape,
+            images.n_classes,
+            config.network,
+            config.depth,
+            config.width,
+            config.seed,
+        )
+        if named not in networks:
+            networks[named] = describe(config, images)
+        network = networks[named]
         by_cost = config.partition in COST_PARTITIONS and costs is not None
         tearing = None if by_cost else tear_as_asked(config, network)
         checked.append((config, network, resources, tearing))
@@ -113,7 +131,8 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
             tearing = tear_as_asked(config, network, profile)
-        jobs.append(Job(config, cast(Tearing, tearing), resources, data[data_key(config)].n_classes))
+        known = data_columns(data[data_key(config)], augment=config.augment)
+        jobs.append(Job(config, cast(Tearing, tearing), resources, known))
     return Plan(jobs, data, available)
 
 
@@ -149,7 +168,18 @@ def describe(config: TrialConfig, images: ImageData) -> FeedForward:
         seed=config.seed,
         **config.network_options,
     )
-    _ = network.trace  # names a component that cannot be built or run
+    returned = network.trace.output_shape  # names a component that cannot be built or run
+    if len(returned) != 1 or returned[0] < images.n_classes:
+        raise ValueError(
+            f"{network.name} returns shape {returned} for an image, {config.dataset} has {images.n_classes} "
+            f"classes: the postprocess must return ({images.n_classes},), a number for each"
+        )
+    factories = ("the factory of C^j", network.interface_preprocess), ("the factory of F^j", network.coarse)
+    for what, source in (*network.components(), *factories):
+        try:
+            cloudpickle.dumps(source)
+        except (AttributeError, LookupError, PickleError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{what} cannot be sent to another process: {error}") from error
     return network
 
 
@@ -168,7 +198,32 @@ def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile 
     )
     # Counting builds every C^j and F^j once: a pair of shapes that nothing joins shows here.
     _ = tearing.n_parameters
+    tearing.check(torn=torn)
+    if config.strategy in PIPELINES and config.n_subnetworks > 1:
+        network.check_gradient(after=tearing.units(2).start)
+    elif config.strategy == "data_parallel":
+        _ = network.uses_all  # before it goes to actors that want to know
+    _refuse_lonely_images(config, tearing)
     return tearing
+
+
+def _refuse_lonely_images(config: TrialConfig, tearing: Tearing) -> None:
+    """See that no component gets single images that it can only be trained on several of, as BatchNorm can.
+
+    Raises:
+        ValueError: one does.
+    """
+    n, strategy = config.n_subnetworks, config.strategy
+    parts = n if strategy == "data_parallel" else config.n_microbatches if strategy in PIPELINES else 1
+    if config.batch_size // parts > 1:
+        return
+    try:
+        tearing.check_batch(1, torn=strategy in TORN)
+    except ValueError as error:
+        among = f", in {parts} parts," * (parts > 1)
+        raise ValueError(
+            f"--batch-size {config.batch_size}{among} lets a pass have one image, but {error}: raise it"
+        ) from error
 
 
 def pending(jobs: list[Job], store: Store) -> list[Job]:
@@ -207,34 +262,56 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
     return [job for key, job in chosen.items() if key not in timed]
 
 
-def plan_table(plan: Plan, store: Store | None) -> Table:
-    """The plan for a reader: a row for each distinct trial but for its seed."""
-    there = f"{plan.available.cpus:g} cores, {plan.available.gpus:g} GPUs"
-    table = Table(title=f"{len(plan.jobs)} trials on {there}", box=box.SIMPLE, padding=0, show_edge=False)
-    for column in ("network", "data set"):
-        table.add_column(column, overflow="fold")  # of any length
-    several = len({job.config.strategy for job in plan.jobs if job.config.n_subnetworks > 1}) > 1
-    if several:
-        table.add_column("strategy", no_wrap=True)
-    for column in ("N", "units", "N_c", "parameters", "an actor ≤", "devices", "done"):
-        table.add_column(column, no_wrap=True, justify="left" if column in ("units", "devices") else "right")
-    for jobs in _by_seed(plan.jobs):
+SHOWN = {
+    "trials": "{}",
+    "units": "units {}",
+    "N_c": "N_c = {}",
+    "parameters": "{} parameters",
+    "an actor ≤": "{} at most in an actor",
+    "devices": "on {}",
+    "done": "{} done",
+}
+"""Columns of the plan, and what is said where there is no room for one."""
+
+
+def plan_table(plan: Plan, store: Store | None) -> Group:
+    """The plan for a reader: what the data sets are, and a row for each distinct trial but for its seed."""
+    groups = _by_seed(plan.jobs)
+    trials = pd.DataFrame([_columns(jobs[0]) for jobs in groups], dtype=object)
+    cells = []
+    for label, jobs in zip(short_labels(trials), groups, strict=True):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
         each = f"{resources.gpus:g} GPU" if resources.gpus else f"{resources.cpus:g} CPU"
         torn = config.n_subnetworks > 1 and config.strategy in TORN
-        table.add_row(
-            tearing.network.name,
-            config.dataset,
-            *([config.strategy] if several else []),
-            str(config.n_subnetworks),
-            textwrap.fill(sizes_text(tearing.sizes), 12),
-            str(config.n_coarse_units) if torn else "–",
-            f"{tearing.n_parameters:,}",
-            f"{_largest_share(jobs[0]):,}",
-            f"{resources.n_places} × {each}",
-            f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
+        cells.append(
+            (
+                label,
+                textwrap.fill(sizes_text(tearing.sizes), 12),
+                str(config.n_coarse_units) if torn else "–",
+                f"{tearing.n_parameters:,}",
+                f"{_largest_share(jobs[0]):,}",
+                f"{resources.n_places} × {each}",
+                f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
+            )
         )
-    return table
+    networks = ", ".join(dict.fromkeys(job.tearing.network.name for job in plan.jobs))
+    there = f"{plan.available.cpus:g} cores, {plan.available.gpus:g} GPUs"
+    return Group(
+        Text(f"{networks}: {len(plan.jobs)} trials on {there}", "bold"),
+        *map(Text, summary.data_sets(trials)),
+        Rows(SHOWN, cells, left=["units", "devices"]),
+    )
+
+
+def _columns(job: Job) -> dict[str, object]:
+    """What the store will say of a trial's network and data."""
+    sizes = " ".join(map(str, job.tearing.sizes))
+    return {
+        "trial_id": job.config.trial_id,
+        "partition_sizes": sizes,
+        **config_columns(job.config),
+        **job.data,
+    }
 
 
 def distinct(jobs: list[Job]) -> list[Job]:

@@ -12,17 +12,28 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import tyro
 from pyarrow import dataset
-from rich import box
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from analysis.schema import SCHEMAS
+from analysis.configuration import short_labels
+from analysis.schema import COLUMNS, SCHEMAS
 from orchestrator.storage.store import ANNOUNCED, LOCK, StoreError
+from orchestrator.terminal import Rows
+
+SHOWN = {
+    "trial": "{}",
+    "status": "{}",
+    "epoch": "epoch {}",
+    "error": "error {}",
+    "an epoch": "{} an epoch",
+    "left": "{} left",
+}
+"""Columns of the table, and what is said where there is no room for one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class TrialStatus:
 
     Attributes:
         trial_id: its key in the store.
+        label: what it is called: what it differs from the others in.
         status: what the store says; ``interrupted`` where that is running but no sweep is at work on it;
             ``waiting`` or ``not started`` where it has not come to it.
         epochs: how many were asked for.
@@ -41,6 +53,7 @@ class TrialStatus:
     """
 
     trial_id: str
+    label: str
     status: str
     epochs: int
     error: str = ""
@@ -89,26 +102,27 @@ class SweepStatus:
 
     def __rich__(self) -> Group:
         """The summary, a table of the trials, and why some ended badly."""
-        # Narrow enough for 80 columns.
-        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False)
-        table.add_column("trial", overflow="fold")
-        for column in ("status", "epoch", "error", "an epoch", "left"):
-            table.add_column(column, no_wrap=True, justify="left" if column == "status" else "right")
-        for trial in self.trials:
-            table.add_row(
-                trial.trial_id,
+        cells = [
+            (
+                trial.label,
                 trial.status,
                 f"{trial.epoch}/{trial.epochs}",
                 "" if trial.validation_error is None else f"{trial.validation_error:.2f} %",
                 "" if trial.epoch_seconds is None else f"{trial.epoch_seconds:.1f} s",
                 "" if trial.left is None else str(trial.left),
             )
-        reasons = [Text(f"{trial.trial_id}: {trial.error}") for trial in self.trials if trial.error]
-        return Group(Text(self.summary, "bold"), table, *reasons)
+            for trial in self.trials
+        ]
+        reasons = [Text(f"{trial.label}: {trial.error}") for trial in self.trials if trial.error]
+        return Group(Text(self.summary, "bold"), Rows(SHOWN, cells, left=["status"]), *reasons)
 
 
-def look(store: Path) -> SweepStatus:
+def look(store: Path, *, ids: bool = False) -> SweepStatus:
     """Read how the trials of a store are getting on; changes nothing there.
+
+    Args:
+        store: the folder.
+        ids: whether trials are called by their ids.
 
     Raises:
         StoreError: the folder is no result store, or a file in it is damaged.
@@ -120,21 +134,28 @@ def look(store: Path) -> SweepStatus:
         )
     # In this order: a sweep that ends meanwhile does not look interrupted.
     running = _is_held(store / LOCK)
-    rows = _read(store, "trials", ["trial_id", "status", "error", "epochs"])
+    rows = {row["trial_id"]: row for row in _read(store, "trials")}
     done: dict[str, list[dict[str, Any]]] = {}
     for row in _read(store, "epochs", ["trial_id", "epoch", "validation_error", "seconds"]):
         done.setdefault(row["trial_id"], []).append(row)
-    announced: dict[str, int] = {}
+    announced: dict[str, dict[str, Any]] = {}
     if (store / ANNOUNCED).exists():
         announced = json.loads((store / ANNOUNCED).read_text(encoding="utf-8"))
+        # A number of epochs was all that earlier versions announced.
+        announced = {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
+    asked = announced | rows
+    labels = dict.fromkeys(asked) if ids else _labels(asked)
 
     unstarted = "waiting" if running else "not started"
-    trials = {trial_id: TrialStatus(trial_id, unstarted, epochs) for trial_id, epochs in announced.items()}
-    for row in rows:
-        trial_id, status = row["trial_id"], row["status"]
+    trials = {
+        trial_id: TrialStatus(trial_id, labels[trial_id] or trial_id, unstarted, row["epochs"])
+        for trial_id, row in asked.items()
+    }
+    for trial_id, row in rows.items():
+        status = row["status"]
         if status == "running" and not (running and trial_id in announced):
             status = "interrupted"
-        trial = TrialStatus(trial_id, status, row["epochs"], row["error"])
+        trial = replace(trials[trial_id], status=status, error=row["error"])
         if epochs := sorted(done.get(trial_id, []), key=itemgetter("epoch")):
             trial = replace(
                 trial,
@@ -145,6 +166,16 @@ def look(store: Path) -> SweepStatus:
         trials[trial_id] = trial
     order = {"running": 0, "waiting": 1}
     return SweepStatus(running, tuple(sorted(trials.values(), key=lambda t: order.get(t.status, 2))))
+
+
+def _labels(asked: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """What trials are called, by their ids."""
+    # The sizes of a partition are known of those alone that have begun.
+    rows = [row | {"trial_id": trial_id, "partition_sizes": None} for trial_id, row in asked.items()]
+    trials = pd.DataFrame(rows, columns=SCHEMAS["trials"].names, dtype=object)
+    for column in COLUMNS["trials"]:
+        trials[column.name] = trials[column.name].where(trials[column.name].notna(), column.default)
+    return dict(zip(asked, short_labels(trials), strict=True))
 
 
 def _is_held(lock: Path) -> bool:
@@ -159,8 +190,8 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _read(store: Path, kind: str, columns: list[str]) -> list[dict[str, Any]]:
-    """These columns of all rows of a kind."""
+def _read(store: Path, kind: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """These columns of all rows of a kind, all of them if none are named."""
     files = [str(path) for path in sorted((store / kind).glob("[!.]*.parquet"))]
     try:
         table = dataset.dataset(files, schema=SCHEMAS[kind], format="parquet").to_table(columns)
@@ -173,7 +204,12 @@ def _read(store: Path, kind: str, columns: list[str]) -> list[dict[str, Any]]:
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
 
-    def status(store: tyro.conf.Positional[Path], *, watch: float | None = None) -> int:
+    def status(
+        store: tyro.conf.Positional[Path],
+        *,
+        watch: float | None = None,
+        ids: tyro.conf.FlagCreatePairsOff[bool] = False,
+    ) -> int:
         """Show how the trials of a sweep are getting on, while it runs or afterwards, from its store alone.
 
         Needs no Ray and changes nothing. "dead" means that trials are unfinished and no sweep is at work:
@@ -184,15 +220,16 @@ def main(arguments: Sequence[str]) -> int:
         Args:
             store: the folder that a sweep writes, such as results/quickstart.
             watch: look again every so many seconds until no sweep is running.
+            ids: call trials by their ids, as the store does, instead of by what they differ in.
         """
-        now = look(store)
+        now = look(store, ids=ids)
         if watch is None:
             Console().print(now)
             return now.exit_status
         with Live(now, auto_refresh=False) as live:
             while now.running:
                 time.sleep(watch)
-                now = look(store)
+                now = look(store, ids=ids)
                 live.update(now, refresh=True)
         return now.exit_status
 

@@ -1,9 +1,10 @@
 """One trial: a gang through its epochs, from the last checkpoint on, through the death of actors."""
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError
 from orchestrator.config import TrialConfig
+from orchestrator.data.datasets import ImageData
 from orchestrator.devices import GangResources
 from orchestrator.storage import checkpoint
 from orchestrator.storage.files import WriteError
@@ -30,13 +32,30 @@ class Job:
         config: what was asked.
         tearing: the torn network, shapes traced.
         resources: what each actor reserves.
-        n_classes: of its data set; None where that is not known.
+        data: what :func:`data_columns` says of its images; empty where they are not known.
     """
 
     config: TrialConfig
     tearing: Tearing
     resources: GangResources
-    n_classes: int | None = None
+    data: Row = field(default_factory=dict)
+
+
+def config_columns(config: TrialConfig) -> dict[str, Any]:
+    """Columns of ``trials`` that say what was asked."""
+    return asdict(config) | {"milestones": " ".join(map(str, config.milestones))}
+
+
+def data_columns(images: ImageData, *, augment: bool) -> dict[str, Any]:
+    """Columns of ``trials`` that say what a data set was understood to be, and how it is augmented."""
+    return {
+        "n_train": len(images.train_images),
+        "n_validation": len(images.validation_images),
+        "input_shape": "×".join(map(str, images.input_shape)),
+        "n_classes": images.n_classes,
+        "crop": images.pad if augment else 0,
+        "flip": images.flip and augment,
+    }
 
 
 Progress = Callable[[Row], None]
@@ -122,6 +141,8 @@ def _epochs(gang: Gang, config: TrialConfig, record: "_Record", store: Store, te
         row = record.add(epoch, reports)
         if not all(report.completed for report in reports.values()):
             raise _DivergedError(f"the loss was not finite in epoch {epoch}")
+        if not math.isfinite(row["validation_loss"]):  # the last step has thrown the weights away
+            raise _DivergedError(f"the validation loss was not finite in epoch {epoch}")
         checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items() if r.state})
         yield row
 
@@ -154,13 +175,13 @@ class _Record:
             "error": "",
             "started": earlier[0]["started"] if earlier else pd.Timestamp.now("UTC"),
             "finished": pd.NaT,
-            **asdict(job.config),
-            "milestones": " ".join(map(str, job.config.milestones)),
+            **config_columns(job.config),
             "partition_sizes": " ".join(map(str, tearing.sizes)),
-            "n_classes": job.n_classes,
+            **job.data,
             "parameters": tearing.n_parameters,
             "parameters_coarse_network": sum(tearing.coarse_parameters),
             "devices": f"{job.resources.n_devices} {job.resources.device}",
+            "cores": round(job.resources.n_places * job.resources.cpus, 2),
             **versions(),
         }
         self._epochs: list[Row] = []
@@ -179,7 +200,7 @@ class _Record:
         """Keep the rows up to the epoch of a checkpoint; later ones are run again, to the same result."""
         self._epochs = [r for r in self._store.read("epochs", self._id) if r["epoch"] <= epoch]
         self._timings = [
-            r for r in self._store.read("timings", self._id) if r["mode"] == "virtual" or r["repeat"] < epoch
+            r for r in self._store.read("timings", self._id) if r["mode"] != "wall" or r["repeat"] < epoch
         ]
 
     def add(self, epoch: int, reports: dict[str, EpochReport]) -> Row:

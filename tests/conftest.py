@@ -29,6 +29,7 @@ START_RAY = ("integration", "benchmarks", "cluster")
 LONGEST_FIRST = ("recovery", "gang_placement", "strategies", "faults", "sweep_command", "own_network_sweep")
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that start Ray; tests that share something of their module stay together."""
     for item in items:

@@ -12,7 +12,7 @@ import ray
 import torch
 from torch import Tensor, nn
 
-from models.initialisation import derive_seed
+from models.initialisation import derive_seed, reseed
 from models.recorder import Recorder
 from orchestrator.actors.clock import Clock
 from orchestrator.actors.learning_rate import learning_rate
@@ -109,6 +109,8 @@ class Actor:
         """Load what :meth:`state` returned."""
         loaded = torch.load(io.BytesIO(state), map_location=self.device, weights_only=True)
         self.module.load_state_dict(loaded["module"])
+        for name, value in loaded.get("other_buffers", {}).items():
+            self.module.get_buffer(name).copy_(value)
         self.optimizer.load_state_dict(loaded["optimizer"])
 
     def state(self) -> bytes:
@@ -117,7 +119,11 @@ class Actor:
         No random generator is in it: everything random is derived from (seed, epoch, step).
         """
         buffer = io.BytesIO()
-        torch.save({"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer)
+        module = self.module.state_dict()
+        # Not persistent, their author says: but here training is to go on as if nothing had happened.
+        other_buffers = {name: value for name, value in self.module.named_buffers() if name not in module}
+        state = {"module": module, "optimizer": self.optimizer.state_dict(), "other_buffers": other_buffers}
+        torch.save(state, buffer)
         return buffer.getvalue()
 
     def gradients(self) -> dict[str, Tensor]:
@@ -130,6 +136,7 @@ class Actor:
 
     def start_epoch(self, epoch: int) -> float:
         """Start the clock; make random draws and the learning rate, which is returned, the epoch's own."""
+        self._epoch = epoch
         self.clock, self._steps = Clock(self.device), Clock(self.device)
         self._processor_seconds = 0.0
         self._bytes_sent = 0
@@ -139,6 +146,19 @@ class Actor:
         rate = learning_rate(self.config, epoch)
         self.optimizer.set_learning_rate(rate)
         return rate
+
+    def draw(self, phase: str, step: int, component: str, j: int) -> None:
+        """Have a component draw the random numbers that it draws at this step wherever it runs.
+
+        No part of a recorded step: what is recorded reads the generators anew each time.
+
+        Args:
+            phase: ``"train"`` or ``"validation"``.
+            step: of the epoch.
+            component: ``"subnetwork"`` for C^j with g^j, ``"coarse"`` or ``"postprocess"``.
+            j: its index.
+        """
+        reseed(self.device, self.config.seed, self._epoch, phase, step, component, j)
 
     def links(self) -> list[Link]:
         """The actor's connections to others."""

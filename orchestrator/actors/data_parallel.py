@@ -46,12 +46,14 @@ class DataParallelActor(ProcessGroupActor):
 
         super().__init__(config, j, data, resources, name="worker")
         self.computes_loss = self.rank == 0
+        self._uses_all = tearing.network.uses_all
         self.own(PararealNetwork(tearing))
 
     def build(self) -> None:
         """Wrap the network: its gradients are averaged over the workers from now on."""
         self.parallel = DistributedDataParallel(
             self.module,
+            find_unused_parameters=not self._uses_all,
             init_sync=False,  # all workers have built the same weights from the same seed
             # Buffers do not take part in training: those of the first worker are passed on when it is over.
             **dict[str, Any]({_SYNC_BUFFERS: False}),

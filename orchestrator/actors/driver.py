@@ -1,6 +1,7 @@
 """DriverActor: coarse network, postprocess, loss, schedule; decides every optimizer step."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -94,7 +95,9 @@ class DriverActor(Actor):
             with self.training_step():
                 transfers = self._say(rate, True)
                 labels = self.recorder.fixed("labels", self.batches.train_labels(epoch, step))
-                leaves, corrections = self._forward(arriving, self.recorder)
+                draw = partial(self.draw, "train", step)
+                leaves, corrections = self._forward(arriving, self.recorder, draw)
+                draw("postprocess", 0)
                 with self.clock("postprocess.forward"):
                     logits, loss = self.recorder("h", partial(self._lose, leaves[-1], labels))
                 transfers += self._backward(loss, leaves, corrections)
@@ -136,17 +139,21 @@ class DriverActor(Actor):
         ]
 
     def _forward(
-        self, arriving: list[tuple[Tensor, Transfer]], run: Recorder | None
+        self,
+        arriving: list[tuple[Tensor, Transfer]],
+        run: Recorder | None,
+        draw: Callable[[str, int], None],
     ) -> tuple[list[Tensor], list[Tensor]]:
         """The coarse network's recursion; returns [r̃_1, …, r̃_{N−1}, ỹ] as leaves and all F^j(r̃_j).
 
-        Without ``run``, for validation, nothing is prepared for a backward pass.
+        Without ``run``, for validation, nothing is prepared for a backward pass. ``draw`` seeds each F^j.
         """
         leaves: list[Tensor] = []
         corrections: list[Tensor] = []
         for j, (residual, transfer) in enumerate(arriving, start=1):
             with self.clock("driver.wait"):
                 transfer.wait()
+            draw("coarse", j)
             with self.clock("coarse_network.forward"):
                 before = corrections[-1] if corrections else None
                 part = partial(self._propagate, j, residual, before, with_grad=run is not None)
@@ -212,7 +219,9 @@ class DriverActor(Actor):
         total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
             labels = self.batches.validation_labels(step)
-            leaves, _ = self._forward(self._post_receives(len(labels)), None)
+            draw = partial(self.draw, "validation", step)
+            leaves, _ = self._forward(self._post_receives(len(labels)), None, draw)
+            draw("postprocess", 0)
             with self.compute.autocast():
                 logits = self.postprocess(leaves[-1])
             total.add(F.cross_entropy(logits, labels), logits, labels)
@@ -226,6 +235,6 @@ def _branch(leaf: Tensor) -> Tensor:
 
 
 def _gradient(leaf: Tensor) -> Tensor:
-    """The gradient that the backward pass has left at ``leaf``."""
+    """The gradient that the backward pass has left at ``leaf``: the plan has seen that it leaves one."""
     assert leaf.grad is not None
     return leaf.grad

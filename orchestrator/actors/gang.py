@@ -68,6 +68,7 @@ class Gang:
     ) -> None:
         if not group.wait(SLOW_START):
             raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
+        self._tearing = ray.put(tearing)  # once, with the modules that a user's network may hold
 
         def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
             shares = resources.driver_shares and device == 0
@@ -82,7 +83,7 @@ class Gang:
                         group, placement_group_bundle_index=resources.bundle(device)
                     ),
                 )
-                .remote(config, tearing, *args, data, reserved)
+                .remote(config, self._tearing, *args, data, reserved)
             )
 
         js = range(1, config.n_subnetworks + 1)

@@ -47,7 +47,7 @@ class PipelineActor(ProcessGroupActor):
         super().__init__(config, j, data, resources, name="stage")
         self.first, self.computes_loss = self.rank == 0, self.rank == self.size - 1
         self.reads = tearing.network.input_shape if self.first else tearing.shape(j)
-        self.returns = (data.n_classes,) if self.computes_loss else tearing.shape(j + 1)
+        self.returns = tearing.network.trace.output_shape if self.computes_loss else tearing.shape(j + 1)
         self.own(_Stage(tearing, j, self.compute))
 
     def build(self) -> None:

@@ -1,6 +1,7 @@
 """SerialActor: the whole network, torn or not, in one process on one device."""
 
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class SerialActor(LockstepActor):
             run.fixed(name, tensor)
             for name, tensor in zip(("images", "labels"), self.batches.train(epoch, step), strict=True)
         )
+        self._seed("train", step)
         with self.clock("network.forward"):
             logits, loss = run("forward", partial(self._forward, images, labels))
         total.add(loss, logits, labels)
@@ -49,6 +51,13 @@ class SerialActor(LockstepActor):
             run("backward", partial(self._backward, loss))
         with self.clock("network.optimizer"):
             run("optimizer", self.optimizer.step)
+
+    def _seed(self, phase: str, step: int) -> None:
+        """Have every component draw what it draws in a gang; one seed for all where the step is recorded."""
+        if self.compute.graphs:
+            self.draw(phase, step, "network", 0)
+        else:
+            cast(PararealNetwork, self.module).draw = partial(self.draw, phase, step)  # type: ignore[method-assign]
 
     def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and loss."""
@@ -66,6 +75,7 @@ class SerialActor(LockstepActor):
         total = Totals(self.device)
         for step in range(self.batches.n_validation_steps):
             images, labels = self.batches.validation(step)
+            self._seed("validation", step)
             with self.compute.autocast():
                 logits = self.module(images)
             total.add(F.cross_entropy(logits, labels), logits, labels)

@@ -44,6 +44,8 @@ class SGD:
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         names = [name for name, parameter in self._parameters.items() if parameter.grad is not None]
+        if not names:
+            return
         if self._fused and self._momentum:  # which takes all buffers to be there, or none
             for name in names:
                 if self._buffers[name] is None:

@@ -1,6 +1,7 @@
 """SubnetworkActor: one parallel subnetwork g^j behind its C^j, and their optimizer state."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
@@ -53,6 +54,12 @@ class SubnetworkActor(Actor):
         self.next_preprocess: nn.Module | None = None
         if j < tearing.n_subnetworks:
             self.next_preprocess = self.compute.place(tearing.build_preprocess(j + 1))
+        # Of C^j and of C^{j+1}: what gets a gradient here and, for its replica, there.
+        self._lent = _named(self.preprocess, tearing.trained_in_preprocess(j)) if j > 1 else []
+        self._borrowed: list[nn.Parameter] = []
+        if self.next_preprocess is not None:
+            self._borrowed = _named(self.next_preprocess, tearing.trained_in_preprocess(j + 1))
+        self._trains = any(parameter.requires_grad for parameter in self.module.parameters())
         self._output_shape = (config.batch_size, *tearing.shape(j + 1))
 
     def connect(self, rendezvous: Rendezvous) -> None:
@@ -78,10 +85,10 @@ class SubnetworkActor(Actor):
         # So do what subnetwork j − 1 has to say of C^j's gradient, and C^{j+1} as it is.
         self._lent_gradient, self._replica_state = torch.empty(0), torch.empty(0)
         if self.j > 1:
-            self._lent_gradient = self._vector_like(_trainable(self.preprocess))
+            self._lent_gradient = _flatten([torch.zeros_like(parameter) for parameter in self._lent])
             self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1, self._lent_gradient.nbytes)
         if self.next_preprocess is not None:
-            self._replica_state = self._vector_like(_state_tensors(self.next_preprocess))
+            self._replica_state = _flatten_bytes(_state_tensors(self.next_preprocess))
             self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0, self._replica_state.nbytes)
 
     def links(self) -> list[Link]:
@@ -105,7 +112,7 @@ class SubnetworkActor(Actor):
         for step in range(n_steps):
             with self.training_step():
                 following = (epoch, step + 1) if step + 1 < n_steps else None
-                completed, images = self._train_step(images, following)
+                completed, images = self._train_step(step, images, following)
             if not completed:
                 break
         else:
@@ -115,7 +122,9 @@ class SubnetworkActor(Actor):
             self._validate()
         return self.report(completed, seconds)
 
-    def _train_step(self, images: Tensor, following: tuple[int, int] | None) -> tuple[bool, Tensor]:
+    def _train_step(
+        self, step: int, images: Tensor, following: tuple[int, int] | None
+    ) -> tuple[bool, Tensor]:
         """One optimizer step, and the images of the following one (epoch, step).
 
         The first value is False, and no step was taken, if the driver calls the epoch off.
@@ -124,10 +133,12 @@ class SubnetworkActor(Actor):
         images = run.fixed("images", images)
         lent = self._lend_preprocess(run)
         arriving_state = _receive(self.next, self._replica_state)
+        self.draw("train", step, "subnetwork", self.j)
         with self.clock("subnetwork.forward"):
             output = run("forward", partial(self._forward, images))
         with self.clock("subnetwork.wait"):
             arriving_state.wait()
+        self.draw("train", step, "subnetwork", self.j + 1)  # C^{j+1}'s, as its owner
         with self.clock("subnetwork.forward"):
             # The only one to hold on to the output: memory that the backward pass does not need is free then.
             interface = partial(self._interface, images, output)
@@ -155,51 +166,55 @@ class SubnetworkActor(Actor):
             if self.next is not None and replica_loss is not None:
                 gradient = run("replica", partial(self._replica_gradient, replica_loss))
                 returned = [self.next.send(gradient)]
-            run("backward", partial(self._backward, loss))
+            if loss is not None:
+                run("backward", loss.backward)
         with self.clock("subnetwork.wait"):
             lent_gradient.wait()
             for transfer in (*lent, *returned):
                 transfer.wait()
-        with self.clock("subnetwork.optimizer"):
-            run("optimizer", self._step_optimizer)
+        if self._trains:
+            with self.clock("subnetwork.optimizer"):
+                run("optimizer", self._step_optimizer)
         return True, images
 
     def _forward(self, images: Tensor) -> Tensor:
         """y_j."""
+        self.optimizer.zero_grad()
         with self.compute.autocast():
             return cast(Tensor, self.units(self.preprocess(images)))
 
-    def _interface(self, images: Tensor, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _interface(self, images: Tensor, output: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """r_j, with C^{j+1} as its owner has it now, and what to go back from once ∂L/∂r_j has come.
 
-        The latter are scalars, of y_j and of C^{j+1}(x): until then only what the backward pass needs is
-        kept.
+        The latter are scalars, of y_j and of C^{j+1}(x), where there is something to be trained: until then
+        only what the backward pass needs is kept.
         """
         self._refresh_replica()
         with self.compute.autocast():
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
         residual = self._residual(output, x_next)
-        loss = seed_gradient(output, self._gradient)
+        loss = seed_gradient(output, self._gradient) if output.requires_grad else None
         replica_loss = None
-        if x_next is not None and x_next.requires_grad:
+        if x_next is not None and self._borrowed:
             replica_loss = seed_gradient(x_next, self._gradient, scale=-1.0)
         return residual, loss, replica_loss
 
     def _replica_gradient(self, replica_loss: Tensor) -> Tensor:
         """What −∂L/∂r_j contributes to C^{j+1}'s gradient."""
-        replica = cast(nn.Module, self.next_preprocess)
-        return _flatten(list(torch.autograd.grad(replica_loss, _trainable(replica))))
-
-    def _backward(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad()
-        loss.backward()
+        for parameter in self._borrowed:
+            parameter.grad = None
+        if replica_loss.requires_grad:
+            replica_loss.backward()  # no autograd.grad, which not every checkpointed module can take
+        return _flatten([torch.zeros_like(p) if p.grad is None else p.grad for p in self._borrowed])
 
     def _step_optimizer(self) -> None:
         """Add to C^j's gradient what subnetwork j − 1's replica contributes, and take the step."""
-        if self.previous is not None:
-            parameters = _trainable(self.preprocess)
-            for parameter, part in zip(parameters, _split(self._lent_gradient, parameters), strict=True):
-                parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
+        nothing = all(parameter.grad is None for parameter in self._lent)  # g^j has let no gradient through
+        for parameter, part in zip(self._lent, _split(self._lent_gradient, self._lent), strict=True):
+            if parameter.grad is not None:
+                parameter.grad.add_(part)
+            elif nothing:  # else C^j has not used this one in this step, there as little as here
+                parameter.grad = part
         self.optimizer.step()
 
     @torch.no_grad()
@@ -213,8 +228,10 @@ class SubnetworkActor(Actor):
             self.next_preprocess.eval()
         for step in range(self.batches.n_validation_steps):
             images, _ = self.batches.validation(step)
+            self.draw("validation", step, "subnetwork", self.j)
             with self.compute.autocast():
                 output = self.units(self.preprocess(images))
+                self.draw("validation", step, "subnetwork", self.j + 1)
                 x_next = None if self.next_preprocess is None else self.next_preprocess(images)
             for transfer in transfers:
                 transfer.wait()
@@ -231,7 +248,7 @@ class SubnetworkActor(Actor):
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""
         if self.previous is None or not (tensors := _state_tensors(self.preprocess)):
             return []
-        state = _flatten(tensors) if run is None else run("lend", partial(_flatten, tensors))
+        state = _flatten_bytes(tensors) if run is None else run("lend", partial(_flatten_bytes, tensors))
         return [self.previous.send(state)]
 
     @torch.no_grad()
@@ -239,13 +256,8 @@ class SubnetworkActor(Actor):
         """Take over C^{j+1} as its owner has lent it."""
         if self.next_preprocess is not None:
             tensors = _state_tensors(self.next_preprocess)
-            for tensor, values in zip(tensors, _split(self._replica_state, tensors), strict=True):
+            for tensor, values in zip(tensors, _split_bytes(self._replica_state, tensors), strict=True):
                 tensor.copy_(values)
-
-    def _vector_like(self, tensors: list[Tensor]) -> Tensor:
-        """Memory for all tensors' values."""
-        n = sum(tensor.numel() for tensor in tensors)
-        return torch.zeros(n, dtype=self.compute.weight_dtype, device=self.device)
 
 
 class _Nothing:
@@ -260,14 +272,19 @@ def _receive(link: Link | None, values: Tensor) -> Transfer:
     return _Nothing() if link is None or not len(values) else link.receive(values)
 
 
-def _trainable(module: nn.Module) -> list[Tensor]:
-    """What of a replica the owner needs the gradient of."""
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+def _named(module: nn.Module, names: list[str]) -> list[nn.Parameter]:
+    """A module's parameters of these names."""
+    return [module.get_parameter(name) for name in names]
 
 
 def _state_tensors(module: nn.Module) -> list[Tensor]:
-    """What a replica must share with its owner: parameters and running statistics."""
-    return [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]
+    """What a replica must share with its owner: parameters and buffers, those of the longest numbers first.
+
+    Not the counters that :meth:`models.compute.Compute.place` leaves on the CPU, by which nothing goes.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    device = next((p.device for p in module.parameters()), tensors[0].device if tensors else None)
+    return sorted((t for t in tensors if t.device == device), key=lambda t: -t.element_size())
 
 
 def _flatten(tensors: list[Tensor]) -> Tensor:
@@ -275,7 +292,19 @@ def _flatten(tensors: list[Tensor]) -> Tensor:
     return torch.cat([t.detach().flatten() for t in tensors]) if tensors else torch.empty(0)
 
 
-def _split(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
+def _split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """The inverse of :func:`_flatten`: pieces of ``vector`` in the shapes of ``like``."""
     pieces = vector.split([t.numel() for t in like])
     return [piece.view_as(t) for piece, t in zip(pieces, like, strict=True)]
+
+
+def _flatten_bytes(tensors: list[Tensor]) -> Tensor:
+    """All tensors' values, whatever their types, in one vector of bytes."""
+    pieces = [t.detach().flatten().view(torch.uint8) for t in tensors]
+    return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8)
+
+
+def _split_bytes(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
+    """The inverse of :func:`_flatten_bytes`; longest numbers first, all stand where they may."""
+    pieces = vector.split([t.nbytes for t in like])
+    return [piece.view(t.dtype).view(t.shape) for piece, t in zip(pieces, like, strict=True)]

@@ -4,13 +4,19 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
+import pandas as pd
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
+from analysis.configuration import short_labels
 from orchestrator.observers.observer import Observer
 from orchestrator.storage.store import Store
-from orchestrator.trial import Job
+from orchestrator.terminal import Rows
+from orchestrator.trial import Job, config_columns
+
+SHOWN = {"trial": "{}", "status": "{}", "epoch": "epoch {}", "error": "error {}"}
+"""Columns of the table, and what is said where there is no room for one."""
 
 
 class Display(Observer):
@@ -24,6 +30,9 @@ class Display(Observer):
 
     def __init__(self, jobs: list[Job], store: Store, console: Console) -> None:
         self._jobs = {job.config.trial_id: job for job in jobs}
+        asked = [config_columns(job.config) | {"trial_id": i} for i, job in self._jobs.items()]
+        labels = short_labels(pd.DataFrame(asked, dtype=object).assign(partition_sizes=None))
+        self._labels = dict(zip(self._jobs, labels, strict=True))
         self._store = store
         self._console = console
         self._epoch = dict.fromkeys(self._jobs, 0)
@@ -49,7 +58,7 @@ class Display(Observer):
         """A trial has finished an epoch."""
         trial_id = trial.config["trial_id"]
         if "remark" in result:
-            self.say(f"{trial_id}: {result['remark']}")
+            self.say(f"{self._labels[trial_id]}: {result['remark']}")
         if "epoch" not in result:
             return
         if not self._n_reported:
@@ -58,7 +67,7 @@ class Display(Observer):
         self._epoch[trial_id] = result["epoch"]
         self._error[trial_id] = result.get("validation_error", float("nan"))
         self._refresh(
-            f"{trial_id}: epoch {result['epoch']}/{self._epochs(trial_id)}, "
+            f"{self._labels[trial_id]}: epoch {result['epoch']}/{self._epochs(trial_id)}, "
             f"validation error {self._error[trial_id]:.2f} %, {self._summary()}"
         )
 
@@ -69,7 +78,8 @@ class Display(Observer):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's process has died, and another will go on."""
-        self.say(f"{trial.config['trial_id']}: its process was lost: going on from the last checkpoint")
+        label = self._labels[trial.config["trial_id"]]
+        self.say(f"{label}: its process was lost: going on from the last checkpoint")
         self._change(trial, "waiting")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -88,7 +98,7 @@ class Display(Observer):
     def _change(self, trial: Any, status: str) -> None:
         trial_id = trial.config["trial_id"]
         self._status[trial_id] = status
-        self._refresh(f"{trial_id}: {status}, {self._summary()}")
+        self._refresh(f"{self._labels[trial_id]}: {status}, {self._summary()}")
 
     def _refresh(self, line: str | None = None) -> None:
         if self._live is not None:
@@ -113,28 +123,27 @@ class Display(Observer):
         seconds = (time.monotonic() - self._start) / self._n_reported * left
         return f"{text}, about {timedelta(seconds=round(seconds))} left"
 
-    def _table(self) -> Table:
-        table = Table(title=self._summary())
-        table.add_column("trial", overflow="fold")
-        for column in ("N", "seed", "status", "epoch", "validation error"):
-            table.add_column(column, no_wrap=True)
+    def _table(self) -> Group:
         # A long sweep does not fit a terminal: what runs comes first, then what ended last.
         order = sorted(self._jobs, key=lambda i: _ORDER.get(self._status[i], 1))
-        room = max(1, self._console.height - 8)
-        for trial_id in order[:room]:
-            config = self._jobs[trial_id].config
-            error = self._error.get(trial_id)
-            table.add_row(
-                trial_id,
-                str(config.n_subnetworks),
-                str(config.seed),
+        cells = [
+            (
+                self._labels[trial_id],
                 self._status[trial_id],
-                f"{self._epoch[trial_id]}/{config.epochs}",
-                "" if error is None else f"{error:.2f} %",
+                f"{self._epoch[trial_id]}/{self._epochs(trial_id)}",
+                f"{self._error[trial_id]:.2f} %" if trial_id in self._error else "",
             )
-        if len(order) > room:
-            table.caption = f"and {len(order) - room} more"
-        return table
+            for trial_id in order
+        ]
+        whole = Rows(SHOWN, cells, left=["status"])
+        room = self._console.height - 6
+        if not whole.fits(self._console.width):
+            room //= LINES
+        shown = Rows(SHOWN, cells[: max(1, room)], left=["status"])
+        more = [Text(f"and {len(cells) - len(shown.cells)} more")] if len(cells) > len(shown.cells) else []
+        return Group(Text(self._summary(), "bold"), shown, *more)
 
 
 _ORDER = {"running": 0, "waiting": 2}
+LINES = 3
+"""That a trial takes at most where there is no room for a table."""

@@ -33,7 +33,7 @@ LOCK = ".lock"
 """The file that a sweep locks while it runs."""
 
 ANNOUNCED = "sweep.json"
-"""The file that says which trials the last sweep was to run: epochs by trial_id."""
+"""The file that says which trials the last sweep was to run: what was asked, by trial_id."""
 
 _PATIENCE = 120.0  # seconds: far longer than Ray needs to end what a killed command has left
 
@@ -117,11 +117,11 @@ class Store:
                 remove(half)
             yield
 
-    def announce(self, epochs: Mapping[str, int]) -> None:
-        """Say which trials a sweep is about to run, and for how many epochs each."""
+    def announce(self, asked: Mapping[str, Row]) -> None:
+        """Say which trials a sweep is about to run: by trial_id, the columns that say what is asked."""
 
         def write(temporary: Path) -> None:
-            temporary.write_text(json.dumps(epochs, indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(asked, indent=1), encoding="utf-8")
 
         write_atomically(self.path / ANNOUNCED, write)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from analysis import load
-from analysis.configuration import identify, label, varying
+from analysis.configuration import identify, label, short_labels, varying
 
 
 def test_seeds_alone_share_a_configuration(store):
@@ -58,6 +58,41 @@ def test_cuts_are_left_unsaid_where_the_partition_explains_them(store):
     store.trial(3, partition="uniform", partition_sizes="6 6 6")
     store.trial(3, partition="staggered", partition_sizes="4 6 8")
     assert varying(identify(load(store.path).trials)) == ["partition"]
+
+
+def test_what_the_data_were_found_to_be_tells_no_experiments_apart(store):
+    store.trial(3, n_train=10, n_validation=5, input_shape="1×8×8", n_classes=2, crop=1, flip=True, cores=2.0)
+    store.trial(3, seed=1)  # of a store that does not say
+    runs = identify(load(store.path).trials)
+    assert runs["configuration"].nunique() == 1
+    assert varying(runs) == []
+
+
+def labels(store):
+    return short_labels(load(store.path).trials).tolist()
+
+
+def test_short_labels_say_n_and_what_differs(store):
+    store.trial(3)
+    assert labels(store) == ["N = 3"]
+    store.trial(1, seed=1, strategy="serial")
+    assert labels(store) == ["N = 3, seed 0", "N = 1, seed 1"]
+    store.trial(3, seed=1, preprocess="stem", graphs=True, learning_rate=0.2)
+    store.trial(3, seed=1, strategy="data_parallel", depth=20)
+    assert labels(store) == [
+        "ResNet-56, N = 3, strided, parareal, learning rate 0.1, no graphs, seed 0",
+        "ResNet-56, N = 1, learning rate 0.1, no graphs, seed 1",
+        "ResNet-56, N = 3, stem, parareal, learning rate 0.2, graphs, seed 1",
+        "ResNet-20, N = 3, data parallel, learning rate 0.1, no graphs, seed 1",
+    ]
+
+
+def test_short_labels_are_ids_where_nothing_else_tells_trials_apart(store):
+    store.trial(3)
+    store.trial(3)
+    store.trial(6)
+    store.write("trials", "t003", [{"trial_id": "t003", "status": "running"}])
+    assert labels(store) == ["t000", "t001", "N = 6", "t003"]
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,17 @@ def test_page_answers_every_question(full):
     for expected in (
         *("30 trials: 27 finished", "node1", "2026-03-01", "abc1234", "2 cpu"),
         *("Figure 3", "Table 1", "Table 2", "Speed-up over N = 1", "Which N gets there first"),
-        *("Validation error (%)", "Training time (s)", "Time of one gradient"),
+        *(
+            "Error minus that of N = 1 (points)",
+            "Validation error (%)",
+            "Training time (s)",
+            "Time of one gradient",
+        ),
         *("the loss was not finite in epoch 2", "OSError", "To reproduce", "python -m orchestrator.sweep"),
     ):
         assert expected in text, expected
-    assert full.count("<svg ") == 3 + 3 + 3 + 3
+    assert full.count("<svg ") == 3 + 3 + 3 + 3 + 3
+    assert text.index("ResNet-56 on digits torn into 6: steps 6.0 times") < text.index("30 trials")
 
 
 def test_ids_are_unique_and_lead_somewhere(full):

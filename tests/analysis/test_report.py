@@ -101,6 +101,23 @@ def test_terminal_shows_all_tables(store):
     assert "7000 (1.00×)" in text
 
 
+def test_the_answer_and_the_data_come_first(store):
+    data = {"n_train": 1438, "n_validation": 359, "input_shape": "1×8×8", "n_classes": 10, "crop": 1}
+    for n in (1, 3):
+        store.timings(store.trial(n, errors=[5.0 - n], flip=False, **data), TIMES, critical_path=[9.0 / n])
+    answer = "ResNet-56 torn into 3: steps 3.0 times as fast on its critical path, "
+    answer += "errors 2.0 points lower (n = 1)."
+    console = Console(file=StringIO(), width=200)
+    print_tables(load(store.path), console)
+    assert console.file.getvalue().lstrip().startswith(answer)
+    write_report(store.path)
+    text = (store.path / "report" / "report.md").read_text()
+    assert text.startswith(f"# small\n\n{answer}\n\n## Is it worth it?\n\n![Is it worth it?](worth_it.png)")
+    line = "digits: train 1,438, validation 359 images, 1×8×8, 10 classes; crop 1, no flip"
+    assert line in text
+    assert line in (store.path / "report" / "report.html").read_text()
+
+
 def test_command_line_writes_where_it_is_told(store, tmp_path, capsys):
     store.trial(1, errors=[4.0, 2.0])
     assert main([str(store.path), "--out", str(tmp_path / "there")]) == 0

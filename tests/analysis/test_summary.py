@@ -5,7 +5,7 @@ from rich.console import Console
 
 from analysis import load
 from analysis.report import print_tables, write_report
-from analysis.summary import at_chance, headlines, progress, provenance, unfinished
+from analysis.summary import at_chance, data_sets, headlines, progress, provenance, unfinished
 
 
 def test_progress_counts_by_status(store):
@@ -44,6 +44,16 @@ def test_headlines_name_what_was_run_when_and_where(store):
         "Started on": "a, b",
         "Devices of a trial": "2 cpu",
     }
+
+
+def test_data_sets_are_told_by_what_they_were_found_to_be(store):
+    found = {"n_train": 50_000, "n_validation": 10_000, "input_shape": "3×32×32", "n_classes": 10}
+    store.trial(1, dataset="mnist")  # of a store that does not say
+    for n in (1, 3):
+        store.trial(n, dataset="cifar10", crop=4, flip=True, **found)
+    store.trial(1, dataset="cifar10", augment=False, crop=0, flip=False, **found)
+    start = "CIFAR-10: train 50,000, validation 10,000 images, 3×32×32, 10 classes; "
+    assert data_sets(load(store.path).trials) == [f"{start}crop 4, flip", f"{start}no crop, no flip"]
 
 
 def test_unfinished_says_which_and_why_in_a_line(store):

@@ -9,14 +9,30 @@ import ray
 from filelock import FileLock
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from orchestrator.actors import gang
 from orchestrator.actors.gang import Gang
 from orchestrator.config import Sweep, TrialConfig
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
 from orchestrator.plan import describe, tear_as_asked
 from tests.integration.command import TINY, Command
+from tests.integration.pool import Pool
 
 GangFactory = Callable[[TrialConfig], Gang]
+
+
+@pytest.fixture(scope="module")
+def pool(local_ray: None) -> Iterator[Pool]:
+    """Processes for the actors of one gang after the other."""
+    pool = Pool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def pooled(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gangs get their processes from the pool: for tests that harm none."""
+    monkeypatch.setattr(gang, "ray", pool)
 
 
 @pytest.fixture
@@ -36,9 +52,9 @@ def start_gang(local_ray: None) -> Iterator[GangFactory]:
         try:
             with Gang(
                 config, tear_as_asked(config, describe(config, images)), ray.put(images), resources, group
-            ) as gang:
-                gang.connect(timeout=60)
-                yield gang
+            ) as actors:
+                actors.connect(timeout=60)
+                yield actors
         finally:
             remove_placement_group(group)
 

@@ -1,22 +1,10 @@
 """Actor-parallel training equals training the same network in one process, gradient by gradient."""
 
-import io
-
 import pytest
-import ray
-import torch
 
-from benchmarks.one_process import in_one_process, one_process
-from models.partition import uniform
 from orchestrator.actors import gang
-from orchestrator.config import PIPELINES
-from orchestrator.data.datasets import load_dataset
 from tests.integration.apart import DriverApart, SubnetworkApart
-
-
-def relative(a, b):
-    return ((a - b).norm() / b.norm()).item() if b.norm() else a.norm().item()
-
+from tests.integration.equality import check_equality
 
 # Training is chaotic: more steps would blow rounding up, whatever rounds.
 ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size": 10, "epochs": 1}
@@ -53,53 +41,27 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         ),
     ],
 )
-def test_actor_run_equals_one_process_run(start_gang, trial, n_subnetworks, options):
+def test_actor_run_equals_one_process_run(pooled, start_gang, trial, n_subnetworks, options):
     check_equality(start_gang, trial(n_subnetworks=n_subnetworks, **options))
+
+
+@pytest.mark.usefixtures("pooled")
+@pytest.mark.parametrize(
+    ("network", "n_subnetworks", "strategy"),
+    [
+        ("dropout_everywhere", 3, "parareal"),
+        ("dropout_everywhere", 3, "serial"),
+        ("parametrised", 2, "parareal"),
+        ("unused", 2, "data_parallel"),
+    ],
+)
+def test_a_users_network_is_trained_in_a_gang_of_its_own(start_gang, trial, network, n_subnetworks, strategy):
+    options = {"depth": None, "width": None, "n_coarse_units": 1, "strategy": strategy}
+    network = f"tests.integration.networks:equal_{network}"
+    check_equality(start_gang, trial(network=network, n_subnetworks=n_subnetworks, **options))
 
 
 def test_actors_on_different_hosts_equal_one_process_as_well(start_gang, trial, monkeypatch):
     monkeypatch.setattr(gang, "DriverActor", DriverApart)
     monkeypatch.setattr(gang, "SubnetworkActor", SubnetworkApart)
     check_equality(start_gang, trial(n_subnetworks=3, channels_last=True))
-
-
-def load(config):
-    """The trial's images."""
-    return load_dataset(
-        config.dataset, train_subset=config.train_subset, validation_subset=config.validation_subset
-    )
-
-
-def check_equality(start_gang, config):
-    """Compare weights, gradients and metrics of the actors with those of one process."""
-    tolerance = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 4e-2}[config.precision]
-    expected, expected_metrics = one_process(config, load(config))
-    with start_gang(config) as actors:
-        reports = [actors.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
-        gradients = dict(
-            zip(actors.parts, ray.get([a.gradients.remote() for a in actors.actors]), strict=True)
-        )
-
-    for report, metrics in zip(reports, expected_metrics, strict=True):
-        (lead,) = (of_actor for of_actor in report.values() if of_actor.metrics)
-        for name, value in metrics.items():
-            assert lead.metrics[name] == pytest.approx(value, rel=tolerance), name
-    states = {}
-    actual_gradients = {}
-    n_units = len(expected.subnetworks[0])
-    sizes = uniform(n_units, config.n_subnetworks) if config.strategy in PIPELINES else ()
-    for part, report in reports[-1].items():
-        if report.state:
-            state = torch.load(io.BytesIO(report.state), weights_only=True)["module"]
-            states |= {in_one_process(part, name, sizes): value for name, value in state.items()}
-        actual_gradients |= {in_one_process(part, n, sizes): value for n, value in gradients[part].items()}
-    # Weights and BatchNorm statistics, all of them and no others.
-    assert states.keys() == expected.state_dict().keys()
-    for name, value in expected.state_dict().items():
-        assert relative(states[name].double(), value.double()) <= tolerance, name
-    assert actual_gradients.keys() == dict(expected.named_parameters()).keys()
-    whole = torch.cat([parameter.grad.flatten() for parameter in expected.parameters()]).norm()
-    for name, parameter in expected.named_parameters():
-        difference = (actual_gradients[name] - parameter.grad).norm()
-        # A gradient that vanishes but for rounding is compared with the whole one.
-        assert difference <= tolerance * max(parameter.grad.norm(), 1e-3 * whole), name

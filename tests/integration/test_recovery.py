@@ -11,6 +11,7 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from orchestrator.actors import gang as module_of_gang
 from orchestrator.actors import liveness
 from orchestrator.actors.gang import Gang, GangError
 from orchestrator.data.datasets import load_dataset
@@ -70,8 +71,10 @@ def config(trial):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(local_ray, config, tmp_path_factory):
-    epochs, record = run(config, Store(tmp_path_factory.mktemp("undisturbed")))
+def undisturbed(pool, config, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(module_of_gang, "ray", pool)
+        epochs, record = run(config, Store(tmp_path_factory.mktemp("undisturbed")))
     assert record["status"] == "finished"
     assert list(epochs["epoch"]) == [1, 2, 3]
     return epochs
@@ -132,7 +135,7 @@ def test_an_actor_frozen_before_it_is_there_is_not_waited_for_for_ever(local_ray
     assert psutil.wait_procs(frozen, timeout=10)[1] == []
 
 
-def test_damage_is_told_and_mended_by_running_epochs_again(local_ray, trial, tmp_path):
+def test_damage_is_told_and_mended_by_running_epochs_again(pooled, trial, tmp_path):
     config, store = trial(n_subnetworks=1, train_subset=64), Store(tmp_path)
     expected, _ = run(config, store)
     last = store.checkpoints(config.trial_id) / "epoch-0002"
@@ -157,7 +160,7 @@ def test_damage_is_told_and_mended_by_running_epochs_again(local_ray, trial, tmp
     assert done == [1, 2]
 
 
-def test_a_trial_goes_on_from_its_last_checkpoint(local_ray, config, undisturbed, tmp_path):
+def test_a_trial_goes_on_from_its_last_checkpoint(pooled, config, undisturbed, tmp_path):
     """As after the death of the trial's own process, with a row written but not its checkpoint."""
     store = Store(tmp_path)
 
@@ -203,7 +206,7 @@ def test_a_trial_that_loses_every_gang_fails_with_the_reason(local_ray, config, 
     assert "lost 2 gangs in a row" in record["error"]
 
 
-def test_a_loss_that_is_not_finite_stops_the_trial(local_ray, trial, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_trial(pooled, trial, tmp_path):
     diverging = trial(learning_rate=1e30, epochs=4, precision="float32")
     epochs, record = run(diverging, Store(tmp_path))
     assert record["status"] == "diverged"

@@ -8,6 +8,7 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from orchestrator.actors import gang as module_of_gang
 from orchestrator.actors.gang import Gang, GangError
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
@@ -50,8 +51,10 @@ def serial_config(trial):
 
 
 @pytest.fixture(scope="module")
-def serial_epochs(local_ray, serial_config, tmp_path_factory):
-    epochs, trials, _ = run(serial_config, Store(tmp_path_factory.mktemp("serial")))
+def serial_epochs(pool, serial_config, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(module_of_gang, "ray", pool)
+        epochs, trials, _ = run(serial_config, Store(tmp_path_factory.mktemp("serial")))
     assert list(trials["status"]) == ["finished"]
     return epochs
 
@@ -90,7 +93,7 @@ def test_a_trial_that_loses_an_actor_ends_with_the_serial_trials_numbers(
 
 
 @pytest.mark.parametrize("strategy", ["data_parallel", "gpipe"])
-def test_a_loss_that_is_not_finite_stops_all_actors(local_ray, trial, tmp_path, strategy):
+def test_a_loss_that_is_not_finite_stops_all_actors(pooled, trial, tmp_path, strategy):
     config = trial(strategy=strategy, network="mlp", depth=6, width=12, learning_rate=1e200, epochs=9)
     epochs, trials, _ = run(config, Store(tmp_path))
     assert list(trials["status"]) == ["diverged"]
@@ -117,7 +120,7 @@ def test_a_frozen_stage_ends_the_gang(local_ray, trial):
 
 
 @pytest.mark.parametrize("strategy", ["parareal", "gpipe"])
-def test_an_epoch_lasts_until_its_last_actor_is_done(local_ray, trial, tmp_path, strategy):
+def test_an_epoch_lasts_until_its_last_actor_is_done(pooled, trial, tmp_path, strategy):
     config = trial(strategy=strategy, depth=38, width=16, train_subset=64, batch_size=64, epochs=2)
     epochs, _, timings = run(config, Store(tmp_path))
     actors = timings[timings["mode"] == "wall"].groupby(["repeat", "subnetwork"])["seconds"].sum()

@@ -64,7 +64,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finish
 
 def test_a_diverging_trial_leaves_the_rest_of_the_sweep_alone(tmp_path):
     command = Command(
-        *(*UNTIMED, "--learning-rate", "1e30", "0.1", "--n-subnetworks", "2"),
+        *(*UNTIMED, "--learning-rate", "1e30", "0.1", "--n-subnetworks", "1"),
         *("--store", str(tmp_path)),
     )
     status, output = command.finish()

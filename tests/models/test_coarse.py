@@ -97,7 +97,9 @@ def test_repeat_refuses_to_change_the_shape() -> None:
 
 def test_who_decides_what_f_is() -> None:
     def network(**options: object) -> FeedForward:
-        return FeedForward(nn.Linear(3, 4), [nn.Linear(4, 4)] * 2, nn.Identity(), (3,), **options)
+        return FeedForward(
+            nn.Linear(3, 4), [nn.Linear(4, 4) for _ in range(2)], nn.Identity(), (3,), **options
+        )
 
     own, asked = repeat(nn.Tanh), repeat(nn.Sigmoid)
     builds = [

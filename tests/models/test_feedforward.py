@@ -32,7 +32,7 @@ def test_shapes_and_parameters_of_every_component() -> None:
 
 def test_tracing_draws_no_random_number_and_changes_no_module() -> None:
     batch_norm = nn.BatchNorm2d(1)
-    network = FeedForward(batch_norm, [batch_norm], nn.Flatten(), (1, 4, 4))
+    network = FeedForward(nn.BatchNorm2d(1), [batch_norm], nn.Flatten(), (1, 4, 4))
     before = torch.get_rng_state()
     _ = network.trace
     _ = resnet(11).trace
@@ -72,7 +72,12 @@ def test_a_network_without_units_is_refused() -> None:
             r"the preprocess \(LazyLinear\) .* lazy module",
         ),
         (nn.Linear(2, 2), [nn.LSTM(2, 2)], nn.Linear(2, 2), r"unit 0 \(LSTM\) returns tuple"),
-        (nn.Linear(2, 2), [nn.Flatten(0)], nn.Linear(2, 2), r"unit 0 \(Flatten\) .*\(2,\): keep dimension 0"),
+        (
+            nn.Linear(2, 2),
+            [nn.Flatten(0)],
+            nn.Linear(2, 2),
+            r"unit 0 \(Flatten\) .* batch of 2 into shape \(4,\): keep dimension 0",
+        ),
         (nn.Linear(2, 2), [nn.Module()], nn.Linear(2, 2), r"unit 0 \(Module\) .*forward"),
     ],
 )
@@ -157,10 +162,35 @@ def test_what_is_no_chain_of_units_is_refused() -> None:
         describe(nn.Sequential(linear, nn.Linear(2, 2)))
     with pytest.raises(ValueError, match="-1 of them for C"):
         describe(nn.Sequential(linear, nn.Linear(2, 2)), preprocess=-1)
-    for shared, owners in (((1, 2), "unit 0 and unit 1"), ((0, 2), "C and unit 1"), ((1, 3), "unit 0 and h")):
+    for shared, owners in (
+        ((1, 2), "unit 0 and unit 1"),
+        ((0, 2), "the preprocess and unit 1"),
+        ((1, 3), "unit 0 and the postprocess"),
+    ):
         children = [linear if i in shared else nn.Linear(2, 2) for i in range(4)]
         with pytest.raises(ValueError, match=rf"{owners} share a parameter of shape \(2, 2\)"):
             describe(nn.Sequential(*children))
     # A module without parameters may appear twice, and a skip connection may be inside a unit.
     tanh = nn.Tanh()
     describe(nn.Sequential(linear, tanh, Residual(nn.Linear(2, 2), nn.ReLU()), tanh, nn.Linear(2, 2)))
+
+
+def test_a_module_that_is_given_twice_is_refused_and_a_factory_is_not() -> None:
+    block = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match=r"unit 0 and unit 1 share a parameter of shape \(2, 2\)"):
+        FeedForward(nn.Identity(), [block] * 6, nn.Identity(), (2,))
+    with pytest.raises(ValueError, match="unit 0 and the postprocess share a parameter"):
+        _ = FeedForward(nn.Identity(), [lambda: block], lambda: block, (2,)).trace
+    norm = nn.BatchNorm1d(2, affine=False)
+    with pytest.raises(ValueError, match=r"unit 0 and unit 1 share a buffer of shape \(2,\)"):
+        FeedForward(nn.Identity(), [norm, norm], nn.Identity(), (2,))
+    tanh = nn.Tanh()
+    assert FeedForward(tanh, [partial(nn.Linear, 2, 2)] * 6, tanh, (2,)).trace.unit_parameters == (6,) * 6
+
+
+def test_the_trace_says_what_is_returned_and_whether_anything_is_trained() -> None:
+    frozen = nn.Linear(2, 2).requires_grad_(False)
+    trace = FeedForward(nn.Identity(), [frozen], partial(nn.Linear, 2, 5), (2,)).trace
+    assert trace.output_shape == (5,)
+    assert trace.trains
+    assert not FeedForward(nn.Identity(), [frozen], nn.Tanh(), (2,)).trace.trains

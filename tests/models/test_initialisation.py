@@ -3,11 +3,13 @@
 import copy
 import pickle
 
+import cloudpickle
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
-from models.initialisation import as_factory, build_seeded, derive_seed
+from models.initialisation import as_factory, build_seeded, copied, derive_seed, make_picklable, reseed
 
 
 def linear() -> nn.Linear:
@@ -61,3 +63,53 @@ def test_a_module_is_copied_weights_included() -> None:
 
 def test_a_factory_is_returned_as_it_is() -> None:
     assert as_factory(linear) is linear
+
+
+CHANGED = {
+    "weight_norm": parametrizations.weight_norm,
+    "spectral_norm": parametrizations.spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "two": lambda module: parametrizations.spectral_norm(parametrizations.weight_norm(module)),
+    "older weight_norm": weight_norm,
+    "older spectral_norm": spectral_norm,
+    "pruned": lambda module: prune.random_unstructured(module, "weight", 0.5),
+}
+"""Linear layers whose weight is computed."""
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_a_module_whose_weight_is_computed_is_copied_and_travels(change) -> None:
+    module = nn.Sequential(change(linear()), nn.ReLU())
+    x = torch.randn(4, 3)
+    module(x)  # spectral norms change what they hold with every pass
+    make_picklable(module)
+    arrived = cloudpickle.loads(cloudpickle.dumps(module))
+    copies = [copied(module), arrived, copied(arrived), cloudpickle.loads(cloudpickle.dumps(arrived))]
+    parametrized = parametrize.is_parametrized(module[0])
+    for one in copies:
+        assert parametrize.is_parametrized(one[0]) is parametrized
+        assert list(one.state_dict()) == list(module.state_dict())
+    expected = module(x)
+    expected.sum().backward()
+    gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
+    for one in copies:
+        output = one(x)
+        assert torch.equal(output, expected)
+        output.sum().backward()
+        for name, parameter in one.named_parameters():
+            assert torch.equal(parameter.grad, gradients[name])
+
+
+def test_generators_are_seeded_by_all_of_the_key() -> None:
+    def drawn(*key: int | str) -> float:
+        reseed(torch.device("cpu"), *key)
+        return torch.rand(()).item()
+
+    keys = [
+        (0, 1, "train", 2, "coarse", 3),
+        (0, 1, "train", 2, "coarse", 4),
+        (0, 1, "validation", 2, "coarse", 3),
+    ]
+    assert [drawn(*key) for key in keys] == [drawn(*key) for key in keys]
+    assert len({drawn(*key) for key in keys}) == 3

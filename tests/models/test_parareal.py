@@ -1,5 +1,6 @@
 """The torn network: exact where theory says so (Proposition 1), the serial network for N = 1."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -200,3 +201,40 @@ def test_units_may_overwrite_their_input() -> None:
         output.sum().backward()
     for p, q in zip(*(network.parameters() for network in networks), strict=True):
         assert torch.equal(p.grad, q.grad)
+
+
+def test_each_component_is_announced_before_it_draws() -> None:
+    network = tear(resnet(29, width=2, input_shape=(1, 8, 8), n_classes=3), 3)
+    images, told = torch.randn(2, 1, 8, 8), []
+    expected = network(images)
+    network.draw = lambda component, j: told.append((component, j))
+    assert torch.equal(network(images), expected)
+    assert told == [
+        *(("subnetwork", j) for j in (1, 2, 3)),
+        *(("coarse", j) for j in (1, 2)),
+        ("postprocess", 0),
+    ]
+
+
+class Centred(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(x.mean())
+
+
+@pytest.mark.parametrize("first", [nn.Identity, Centred, partial(nn.Flatten, 1)])
+def test_no_component_spoils_the_image_for_another(first: Callable[[], nn.Module]) -> None:
+    units = [lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 4))] * 3
+    network = FeedForward(
+        first, units, nn.Identity(), (4,), interface_preprocess=lambda before, after: Centred()
+    )
+    torn, x = tear(network, 3, n_coarse_units=1), torch.randn(5, 4)
+    before = x.clone()
+    torn(x)
+    assert torch.equal(x, before)
+    read = []
+    for preprocess in torn.preprocesses:
+        preprocess.register_forward_pre_hook(
+            lambda module, inputs: read.append(inputs[0].clone()), prepend=True
+        )
+    torn(x)
+    assert all(torch.equal(image, before) for image in read)

@@ -174,7 +174,7 @@ def test_who_decides_what_c_j_is() -> None:
         return nn.Identity()
 
     def network(**options: object) -> FeedForward:
-        units = [nn.Conv2d(4, 4, 1)] * 2
+        units = [nn.Conv2d(4, 4, 1) for _ in range(2)]
         return FeedForward(nn.Conv2d(3, 4, 2, 2), units, nn.Flatten(), (3, 8, 8), **options)
 
     tearings = [

@@ -14,7 +14,7 @@ from models import FeedForward, resnet
 number = 3
 
 def tiny(*, input_shape, n_classes, width=4):
-    units = [nn.Linear(width, width)] * 2
+    units = [nn.Linear(width, width) for _ in range(2)]
     return FeedForward(nn.Linear(input_shape[0], width), units, nn.Linear(width, n_classes), input_shape)
 
 def chain(*, input_shape, n_classes, width=4):

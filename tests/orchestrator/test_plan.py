@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import ray
+from PIL import Image
 from rich.console import Console
 
 from models.partition import COST_PARTITIONS, uniform
@@ -276,8 +277,42 @@ def test_uneven_partitions_fold_and_leave_the_rest_readable(known_costs):
 def test_the_plan_counts_what_is_done_and_shows_seeds_as_one_row(store):
     plan = plan_of(seed=(0, 1, 2))
     finish(store, plan.jobs[0])  # N = 1
-    rows = [line for line in table_of(plan, store).splitlines() if "ResNet-29" in line]
+    rows = [line for line in table_of(plan, store).splitlines() if line.startswith("N = ")]
     assert [line.split()[-1] for line in rows] == ["1/3", "0/3"]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_plan_says_what_it_understood_the_data_to_be(width):
+    text = table_of(plan_of(train_subset=(None, 32)), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for n in (64, 32):
+        line = f"synthetic:1x8x8x4x64: train {n}, validation 16 images, 1×8×8, 4 classes; no crop, no flip"
+        assert line in " ".join(text.split())
+
+
+def test_a_job_knows_its_data_for_the_store(tmp_path):
+    folders = [tmp_path / split / "a" for split in ("train", "validation")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for i in range(16):
+            Image.new("RGB", (16, 16), (i, 0, 0)).save(folder / f"{i}.png")
+    jobs = plan_of(
+        dataset=(f"image_folder:{tmp_path}",), n_subnetworks=(1,), seed=(0,), augment=(True, False)
+    ).jobs
+    known = {"n_train": 16, "n_validation": 16, "input_shape": "3×16×16", "n_classes": 1}
+    assert [job.data for job in jobs] == [
+        known | {"crop": 2, "flip": True},
+        known | {"crop": 0, "flip": False},
+    ]
+
+
+def test_the_plan_folds_on_a_narrow_terminal_and_drops_nothing():
+    text = table_of(plan_of(learning_rate=(0.1, 0.2)), width=40)
+    assert max(map(len, text.splitlines())) <= 40
+    assert "…" not in text
+    assert "N = 3, learning rate 0.2\n" in text
+    assert "units 3 × 3, N_c = 4" in text
+    assert "0/2 done" in " ".join(text.split())
 
 
 def test_the_largest_actor_may_be_the_driver():
@@ -290,7 +325,7 @@ def test_the_largest_actor_may_be_the_driver():
 
 def test_a_serial_trial_has_one_actor_with_all_parameters():
     plan = plan_of(n_subnetworks=(3,), seed=(0,), strategy=("serial",))
-    (row,) = [line for line in table_of(plan).splitlines() if "ResNet-29" in line]
+    (row,) = [line for line in table_of(plan).splitlines() if line.startswith("N = 3")]
     assert row.count(f"{plan.jobs[0].tearing.n_parameters:,}") == 2
     assert "1 × 1 CPU" in row
 
@@ -299,9 +334,13 @@ def test_strategies_stand_beside_each_other_in_the_plan_with_the_parameters_they
     strategies = ("parareal", "data_parallel", "gpipe", "1f1b")
     plan = plan_of(n_subnetworks=(1, 3), seed=(0,), strategy=strategies)
     assert "…" not in table_of(plan)
-    lines = table_of(plan, width=120).splitlines()
-    rows = {line.split()[2]: line for line in lines if "ResNet-29" in line}
-    assert list(rows) == ["serial", *strategies]
+    lines = table_of(plan).splitlines()
+    rows = {line.split("  ")[0]: line for line in lines if line.startswith("N = ")}
+    assert list(rows) == [
+        "N = 1",
+        *(f"N = 3, {name}" for name in ("parareal", "data parallel", "GPipe", "1F1B")),
+    ]
+    rows = dict(zip(["serial", *strategies], rows.values(), strict=True))
     serial = f"{plan.jobs[0].tearing.n_parameters:,}"
     assert rows["data_parallel"].count(serial) == 2  # every worker has them all
     for strategy in ("gpipe", "1f1b"):

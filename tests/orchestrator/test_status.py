@@ -9,14 +9,14 @@ import pytest
 
 from orchestrator import status
 from orchestrator.status import look, main
-from orchestrator.storage.store import LOCK, Store
+from orchestrator.storage.store import ANNOUNCED, LOCK, Store
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """One trial of each kind; the sweep was to run a, b and e."""
     store = Store(tmp_path / "store")
-    store.announce({"a": 4, "b": 4, "e": 4})
+    store.announce({trial_id: {"epochs": 4} for trial_id in "abe"})
     for trial_id, state, n_epochs in [
         ("a", "finished", 4),
         ("b", "running", 2),
@@ -110,6 +110,58 @@ def test_interrupted_watching_is_no_traceback(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(status.time, "sleep", interrupt)
     with store.lock():
         assert main([str(store.path), "--watch", "7"]) == 130
+
+
+CONFIG = {"dataset": "digits", "network": "resnet", "depth": 20, "strategy": "parareal", "epochs": 4}
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Store:
+    """Two N and two learning rates; one trial has begun, and one is of a store without options."""
+    store = Store(tmp_path / "swept")
+    asked = {
+        f"digits-resnet-20-n{n}-s0-{n}{rate}": CONFIG | {"n_subnetworks": n, "learning_rate": rate, "seed": 0}
+        for n in (1, 3)
+        for rate in (0.1, 0.2)
+    }
+    store.announce(asked)
+    trial_id, config = next(iter(asked.items()))
+    known = {"trial_id": trial_id, "status": "running", "error": "", "partition_sizes": "9", "graphs": None}
+    store.write("trials", trial_id, [config | known])
+    epochs = [{"trial_id": trial_id, "epoch": 1, "seconds": 3.0, "validation_error": 12.345}]
+    store.write("epochs", trial_id, epochs)
+    return store
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_trials_are_called_by_what_they_differ_in_at_any_width(
+    swept: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    with swept.lock():
+        assert main([str(swept.path)]) == 3
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    for n in (1, 3):
+        for rate in (0.1, 0.2):
+            assert f"N = {n}, learning rate {rate}" in shown
+    for said in ("running", "1/4", "12.35 %", "3.0 s", "0:00:09"):
+        assert said in shown
+    assert "digits" not in shown
+    assert "…" not in shown
+
+
+def test_trials_are_called_by_their_ids_when_asked_and_where_nothing_else_is_known(
+    swept: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(swept.path), "--ids"])
+    shown = capsys.readouterr().out
+    assert "digits-resnet-20-n1-s0-10.1" in "".join(shown.split())
+    assert "N = 1" not in shown
+    # What earlier versions announced.
+    (swept.path / ANNOUNCED).write_text('{"x": 7}')
+    main([str(swept.path)])
+    assert "x " in capsys.readouterr().out
 
 
 def test_looking_changes_nothing_and_needs_no_right_to_write(store: Store) -> None:

@@ -13,15 +13,16 @@ from orchestrator.observers.display import Display
 from orchestrator.storage.store import Store
 
 CONFIGS = Sweep(n_subnetworks=(1, 3), seed=(0, 1), epochs=(4,)).trials()
+LABELS = [f"N = {config.n_subnetworks}, seed {config.seed}" for config in CONFIGS]
 TRIALS = [SimpleNamespace(config={"trial_id": config.trial_id}) for config in CONFIGS]
 
 
 class Shown:
     """A display of these trials on a terminal or elsewhere, and what it has shown."""
 
-    def __init__(self, folder, configs=CONFIGS, *, terminal=False, height=25):
+    def __init__(self, folder, configs=CONFIGS, *, terminal=False, height=25, width=80):
         self.store = Store(folder)
-        console = Console(file=io.StringIO(), force_terminal=terminal, width=120, height=height)
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height)
         self.output = console.file
         self.display = Display([SimpleNamespace(config=config) for config in configs], self.store, console)
         self.display.setup(stop=None, num_samples=1, total_num_samples=len(configs))
@@ -44,7 +45,6 @@ class Shown:
 
 def test_elsewhere_than_on_a_terminal_each_event_is_a_plain_line(tmp_path):
     shown = Shown(tmp_path)
-    trial_id = CONFIGS[0].trial_id
     shown.start(TRIALS[0])
     shown.report(TRIALS[0], 1)
     for epoch in (2, 3, 4):
@@ -52,9 +52,9 @@ def test_elsewhere_than_on_a_terminal_each_event_is_a_plain_line(tmp_path):
     shown.end(TRIALS[0])
     shown.display.stop()
     lines = shown.output.getvalue().splitlines()
-    assert lines[0] == f"{trial_id}: running, 0/4 trials done"
-    assert lines[1].startswith(f"{trial_id}: epoch 1/4, validation error 12.35 %, 0/4 trials done, about ")
-    assert lines[-1].startswith(f"{trial_id}: finished, 1/4 trials done, about ")
+    assert lines[0] == f"{LABELS[0]}: running, 0/4 trials done"
+    assert lines[1].startswith(f"{LABELS[0]}: epoch 1/4, validation error 12.35 %, 0/4 trials done, about ")
+    assert lines[-1].startswith(f"{LABELS[0]}: finished, 1/4 trials done, about ")
     assert len(lines) == 6
     assert "\x1b" not in shown.output.getvalue()
 
@@ -63,15 +63,15 @@ def test_elsewhere_than_on_a_terminal_each_event_is_a_plain_line(tmp_path):
 def test_a_trial_that_came_to_a_bad_end_says_so_and_counts_as_done(tmp_path, status):
     shown = Shown(tmp_path)
     shown.end(TRIALS[2], status)
-    assert f"{CONFIGS[2].trial_id}: {status}, 1/4 trials done" in shown.text()
+    assert f"{LABELS[2]}: {status}, 1/4 trials done" in shown.text()
 
 
 def test_a_trial_whose_process_died_has_failed(tmp_path):
     shown = Shown(tmp_path)
     shown.display.on_trial_error(0, TRIALS, TRIALS[1])
-    assert f"{CONFIGS[1].trial_id}: failed, 1/4 trials done" in shown.text()
+    assert f"{LABELS[1]}: failed, 1/4 trials done" in shown.text()
     shown.display.on_trial_complete(0, TRIALS, TRIALS[3])  # ended, but left no row
-    assert f"{CONFIGS[3].trial_id}: failed, 2/4 trials done" in shown.text()
+    assert f"{LABELS[3]}: failed, 2/4 trials done" in shown.text()
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -80,8 +80,8 @@ def test_what_went_wrong_and_was_mended_is_said(tmp_path, terminal):
     shown.display.on_trial_result(0, TRIALS, TRIALS[0], {"remark": "an actor died: [Errno 7]"})
     shown.display.on_trial_recover(0, TRIALS, TRIALS[1])
     shown.display.stop()
-    assert f"{CONFIGS[0].trial_id}: an actor died: [Errno 7]" in shown.text()
-    assert f"{CONFIGS[1].trial_id}: its process was lost: going on from the last checkpoint" in shown.text()
+    assert f"{LABELS[0]}: an actor died: [Errno 7]" in shown.text()
+    assert f"{LABELS[1]}: its process was lost: going on from the last checkpoint" in shown.text()
     assert "0/4 trials done" in shown.text()
 
 
@@ -120,14 +120,29 @@ def test_on_a_terminal_there_is_a_table_of_all_trials(tmp_path):
     shown.end(TRIALS[0])
     shown.display.stop()
     last = shown.text()[shown.text().rindex("1/4 trials done") :]
-    rows = {line.split()[1]: line for line in last.splitlines() if "digits-resnet" in line}
-    assert rows.keys() == {config.trial_id for config in CONFIGS}
-    assert "running" in rows[CONFIGS[1].trial_id]
-    assert "2/4" in rows[CONFIGS[1].trial_id]
-    assert "12.35 %" in rows[CONFIGS[1].trial_id]
-    assert "finished" in rows[CONFIGS[0].trial_id]
-    assert "waiting" in rows[CONFIGS[3].trial_id]
-    assert next(iter(rows)) == CONFIGS[1].trial_id  # what runs comes first
+    rows = {line[: len(LABELS[0])]: line for line in last.splitlines() if line.startswith("N = ")}
+    assert rows.keys() == set(LABELS)
+    assert "running" in rows[LABELS[1]]
+    assert "2/4" in rows[LABELS[1]]
+    assert "12.35 %" in rows[LABELS[1]]
+    assert "finished" in rows[LABELS[0]]
+    assert "waiting" in rows[LABELS[3]]
+    assert next(iter(rows)) == LABELS[1]  # what runs comes first
+
+
+@pytest.mark.parametrize("width", [30, 40, 80])
+def test_the_table_is_legible_on_a_narrow_terminal(tmp_path, width):
+    configs = Sweep(n_subnetworks=(1, 3), seed=(0, 1), coarse=("units", "shortcut"), epochs=(200,)).trials()
+    shown = Shown(tmp_path, configs, terminal=True, width=width)
+    trial = SimpleNamespace(config={"trial_id": configs[-1].trial_id})
+    shown.report(trial, 150)
+    shown.display.stop()
+    last = shown.text()[shown.text().rindex("0/6 trials done") :]
+    assert "…" not in last
+    assert max(map(len, last.splitlines())) <= width
+    assert len(last.splitlines()) <= 25
+    for said in ("N = 3, shortcut, seed 1", "150/200", "12.35 %"):
+        assert said in " ".join(last.split())
 
 
 def test_a_table_longer_than_the_terminal_shows_what_runs_and_counts_the_rest(tmp_path):
@@ -136,8 +151,8 @@ def test_a_table_longer_than_the_terminal_shows_what_runs_and_counts_the_rest(tm
     shown.start(SimpleNamespace(config={"trial_id": configs[70].trial_id}))
     shown.display.stop()
     last = shown.text()[shown.text().rindex("0/100 trials done") :]
-    assert configs[70].trial_id in last
-    assert "and 88 more" in last
+    assert "seed 70 " in last
+    assert "and 86 more" in last
     assert len(last.splitlines()) <= 20
 
 

@@ -1,0 +1,227 @@
+"""What a component does with samples, tried before anything is trained: what could not be torn is refused."""
+
+import inspect
+import io
+from collections.abc import Callable
+from pickle import PickleError
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from models.initialisation import ModuleFactory, as_factory, build_seeded, copied, seeded
+
+_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a component may raise that cannot do what is asked of it."""
+
+
+def samples_of(shape: tuple[int, ...], n: int = 2) -> Tensor:
+    """A batch to try components with: numbers between 0 and 1, of which most networks can read any."""
+    return torch.rand(n, *shape, generator=torch.Generator().manual_seed(0))
+
+
+class Probe:
+    """One component, built to be tried.
+
+    Args:
+        source: the component or its factory.
+        what: how messages call it, such as ``"unit 3"``.
+
+    Attributes:
+        module: the component.
+        what: the same, with the name of its class.
+        n_parameters: number of its parameters.
+        trainable: the names of those that are to be trained.
+
+    Raises:
+        ValueError: it cannot be built, or holds what no actor could; the message names it.
+    """
+
+    def __init__(self, source: nn.Module | ModuleFactory, what: str) -> None:
+        self._source, self._name = source, what
+        try:
+            self.module = build_seeded(as_factory(source), 0)
+        except (*_ERRORS, PickleError) as error:
+            if isinstance(source, nn.Module):
+                raise ValueError(f"{what} ({type(source).__name__}) cannot be copied: {error}") from error
+            raise ValueError(f"{what} cannot be built: {error}") from error
+        self.what = f"{what} ({type(self.module).__name__})"
+        parameters = list(self.module.parameters())
+        if any(is_lazy(parameter) for parameter in parameters):
+            # Its shapes, and with them the weights, would be settled in each process by itself.
+            raise ValueError(
+                f"{self.what} must know its shapes, but it holds a lazy module: give the number of its inputs"
+            )
+        if any(tensor.is_complex() for tensor in (*parameters, *self.module.buffers())):
+            raise ValueError(f"{self.what} holds complex numbers: keep real and imaginary parts apart")
+        self.n_parameters = sum(parameter.numel() for parameter in parameters)
+        self.trainable = [name for name, p in self.module.named_parameters() if p.requires_grad]
+
+    def run(self, batch: Tensor, *, training: bool) -> Tensor:
+        """What the component makes of a batch, which is left as it is.
+
+        Raises:
+            ValueError: it cannot read the batch, or returns what the next component could not.
+        """
+        with torch.no_grad():
+            output = self._call(self.module.train(training), batch.clone())
+        n = len(batch)
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"{self.what} returns {type(output).__name__}{' in training' if training else ''}, where one "
+                "tensor is needed: wrap it in a module that keeps the one that the next reads"
+            )
+        if output.shape[:1] != batch.shape[:1]:
+            raise ValueError(
+                f"{self.what} turns a batch of {n} into shape {tuple(output.shape)}: keep dimension 0"
+            )
+        if output.dtype != batch.dtype:
+            raise ValueError(
+                f"{self.what} returns {output.dtype} for {batch.dtype}: between components numbers are of "
+                "one floating-point type, so what makes others and what reads them belong into one component"
+            )
+        return output
+
+    def try_out(self, batch: Tensor) -> Tensor:
+        """What the component, in evaluation, makes of a batch of several samples.
+
+        Raises:
+            ValueError: as :meth:`run`; or its output depends on more than its input, or has no one shape.
+        """
+        output = self.run(batch, training=False)
+        # Whatever another component has kept, in a closure or by a hook, is of the batch that it read last:
+        # the same samples in reverse order.
+        reverse = batch.flip(0)
+        if not self._draws and not _alike(self.run(reverse, training=False).flip(0), output):
+            # Unless it is what it keeps itself, which is its own in every process.
+            fresh = Probe(self._source, self._name)
+            if not _alike(fresh.run(reverse, training=False).flip(0), output):
+                raise ValueError(
+                    f"what {self.what} makes of a sample depends on more than the sample, such as what "
+                    "another component has saved of it, or on its place in the batch: put all that shares "
+                    "such state into one unit"
+                )
+        shape = tuple(output.shape[1:])
+        for other, when in (
+            (self.run(batch[:1], training=False), "for a single sample"),
+            (self.run(reverse, training=True), "in training"),
+        ):
+            if tuple(other.shape[1:]) != shape:
+                raise ValueError(
+                    f"{self.what} returns shape {shape}, but {tuple(other.shape[1:])} {when}: keep to one"
+                )
+        return output
+
+    def check_state(self, *, replicated: bool = False) -> None:
+        """See that what the component keeps beside parameters and buffers can be kept in a checkpoint.
+
+        Raises:
+            ValueError: it cannot; or there is any, of which a ``replicated`` one would not hear.
+        """
+        extra = {k: value for k, value in self.module.state_dict().items() if k.endswith("_extra_state")}
+        if extra and replicated:
+            raise ValueError(
+                f"{self.what} keeps extra state, which its copy at the cut cannot have: use a buffer"
+            )
+        if extra:
+            kept = io.BytesIO()
+            try:
+                torch.save(extra, kept)
+                torch.load(io.BytesIO(kept.getvalue()), weights_only=True)
+            except (*_ERRORS, PickleError) as error:
+                raise ValueError(
+                    f"{self.what} keeps extra state that is no tensor, number or word, so that no checkpoint "
+                    "could be read safely: use a buffer"
+                ) from error
+
+    @torch.enable_grad()
+    def passes_back(self, batch: Tensor) -> bool:
+        """Whether a gradient reaches what the component reads."""
+        leaf = batch.clone().requires_grad_()
+        output = self._call(self.module.train(), leaf.clone())
+        if output.requires_grad:
+            output.sum().backward()
+        return leaf.grad is not None
+
+    def check_passes_back(self, batch: Tensor) -> None:
+        """See that a gradient reaches what the component reads.
+
+        Raises:
+            ValueError: none does. In one process what lies before would have none, in actors zero.
+        """
+        if not self.passes_back(batch):
+            raise ValueError(
+                f"{self.what} passes no gradient back to what it reads: give what is not to be trained "
+                "requires_grad_(False) in place of cutting the gradient off"
+            )
+
+    @torch.enable_grad()
+    def gradients(self, batch: Tensor, of_output: Tensor | float = 1.0) -> dict[str, Tensor]:
+        """Of the parameters that get one, for a gradient of the output."""
+        module = build_seeded(as_factory(self._source), 0).train()  # afresh: some change with every pass
+        output = self._call(module, batch.clone())
+        if output.requires_grad:
+            (output * of_output).sum().backward()
+        return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+    def trained(self, batch: Tensor, *, always: bool = False) -> list[str]:
+        """The names of the parameters that may get a gradient, or that do ``always``."""
+        found = list(self.gradients(batch))
+        if self._draws:  # another time, others
+            return [] if always else self.trainable
+        return found
+
+    def adds_up(self, batch: Tensor) -> bool:
+        """Whether two gradients that go back apart are together that of their sum, whatever their size."""
+        noise = samples_of(tuple(self.run(batch, training=True).shape[1:]), 2 * len(batch)) - 0.5
+        large, whole = (1e3 * noise[: len(batch)], noise[len(batch) :])
+        one, other, both = (self.gradients(batch, of) for of in (large, whole - large, whole))
+        rounding = 1e-5 * max((gradient.norm() for gradient in one.values()), default=0.0)
+        return one.keys() == other.keys() == both.keys() and all(
+            (one[name] + other[name] - value).norm() <= 1e-2 * value.norm() + rounding
+            for name, value in both.items()
+        )
+
+    def overwrites(self, batch: Tensor) -> bool:
+        """Whether in training the component changes what it reads, or lets whoever reads its output do so."""
+        given = batch.clone()
+        with torch.no_grad():
+            output = self._call(copied(self.module).train(), given)
+        shared = isinstance(output, Tensor) and (
+            output.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
+        )
+        # Torch counts changes; it does not see those by way of `.data`.
+        return shared or given._version > 0 or not torch.equal(given, batch)
+
+    def _call(self, module: nn.Module, batch: Tensor) -> Tensor:
+        shape = tuple(batch.shape[1:])
+        try:
+            inputs = _required_inputs(module)
+            if len(inputs) > 1:
+                raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
+            with seeded(0, "probe"):
+                before = torch.get_rng_state()
+                output: Tensor = module(batch)
+                self._draws = not torch.equal(torch.get_rng_state(), before)
+        except _ERRORS as error:
+            raise ValueError(f"{self.what} cannot read a sample of shape {shape}: {error}") from error
+        return output
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two outputs are the same but for rounding, or for the few numbers that rounding throws far."""
+    if one.shape != other.shape:
+        return False
+    difference = (one - other).abs().mean()
+    return bool(difference <= 1e-3 * other.abs().mean()) or not bool(difference.isfinite())
+
+
+def _required_inputs(module: nn.Module) -> list[str]:
+    """Names of the arguments without which ``forward`` cannot be called."""
+    forward: Callable[..., Tensor] = module.forward
+    return [
+        name
+        for name, parameter in inspect.signature(forward).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]

@@ -45,10 +45,10 @@ def freeze_for_a_while(command):
 
 def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_written(finished, tmp_path):
     faults = {
-        ("-n1-", "epoch 1/3"): of("SerialActor", psutil.Process.suspend),
-        ("-n1-", "epoch 2/3"): freeze_for_a_while,
-        ("-n2-", "epoch 1/3"): of(TRIAL, psutil.Process.kill),
-        ("-n2-", "epoch 2/3"): of(TRIAL, psutil.Process.suspend),
+        ("N = 1: ", "epoch 1/3"): of("SerialActor", psutil.Process.suspend),
+        ("N = 1: ", "epoch 2/3"): freeze_for_a_while,
+        ("N = 2: ", "epoch 1/3"): of(TRIAL, psutil.Process.kill),
+        ("N = 2: ", "epoch 2/3"): of(TRIAL, psutil.Process.suspend),
     }
     store = tmp_path / "store"
     command = Command(*UNTIMED, "--timeout", str(TIMEOUT), "--store", str(store))
@@ -57,7 +57,7 @@ def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_wri
         output += line
         for place in [place for place in faults if all(word in line for word in place)]:
             faults.pop(place)(command)
-            if place == ("-n1-", "epoch 1/3"):
+            if place == ("N = 1: ", "epoch 1/3"):
                 status, refusal = Command(*TINY, "--store", str(store)).finish()
                 assert (status, refusal.count("another sweep is running on")) == (2, 1), refusal
     assert command.process.wait() == 0, output

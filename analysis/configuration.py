@@ -186,7 +186,7 @@ def heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
-def network_name(network: str, depth: int) -> str:
+def network_name(network: str, depth: int | None) -> str:
     """Name an untorn network: "ResNet-56", or "package.module:factory" where depth is missing."""
     name = "Unknown network" if pd.isna(network) else NETWORK_NAMES.get(network, network)
     return name if pd.isna(depth) else f"{name}-{depth}"

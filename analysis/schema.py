@@ -115,8 +115,8 @@ COLUMNS: dict[str, list[Column]] = {
             "mode",
             TEXT,
             "",
-            "virtual: a part alone on one device; wall: in a step, mean over an epoch; turns: steps of all N "
-            "one after the other, median of a round",
+            "virtual: a part alone on one device; wall: in a step, mean over an epoch; turns: steps of N = 1 "
+            "and of another N in turns, mean of a round",
         ),
         Column("component", TEXT, "", "a part of the network, or step for all of it; wall: also an actor"),
         Column("subnetwork", WHOLE, "", "j, from 1; 0: what there is once, such as the postprocess"),

@@ -26,6 +26,9 @@ DEFAULTS_AND_STRIDED = (["--coarse", "units", "shortcut"], ["--preprocess", "str
 NETWORKS = (("resnet", 56, 8, 0.1), ("vgg", 16, 16, 0.1), ("mlp", 14, 64, 0.02), ("vit", 12, 48, 0.1))
 """Name, depth, width and learning rate: at 0.1 the MLP does not train in one piece either."""
 
+USUAL = ["--depth", "56", "--partition", "uniform", "--coarse", "units"]
+"""Where a study says nothing else."""
+
 STUDIES = {
     "digits": [[*("--n-subnetworks", "1", "2", "3", "6", "9"), *EIGHT_SEEDS, "--preprocess", "strided"]],
     "interfaces": [
@@ -87,5 +90,5 @@ if __name__ == "__main__":
     fixed = [*("--store", str(store), "--dataset", asked.dataset)]
     fixed += ["--strategy", "serial", "--timing-repeats", "0"]
     for options in STUDIES[asked.study]:
-        if code := main([*options, *fixed]):  # refused, interrupted, or with trials that failed
+        if code := main([*USUAL, *options, *fixed]):  # refused, interrupted, or with trials that failed
             sys.exit(code)

@@ -10,7 +10,7 @@ from models.timing import ComponentTime, step_costs, time_components
 from orchestrator.alone import MeasurementError, run_alone
 from orchestrator.config import Options
 from orchestrator.storage.store import Row, Store
-from orchestrator.trial import Job
+from orchestrator.trial import Job, labels
 
 
 def run_timings(jobs: list[Job], store: Store, options: Options, console: Console) -> None:
@@ -18,8 +18,9 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
 
     On processors, whose speed varies, in rounds through all jobs, so that no job has a bad minute to itself.
     """
-    for job in jobs:
-        console.print(f"timing the components of {job.config.trial_id}", highlight=False, soft_wrap=True)
+    named = labels(jobs)
+    for label in named.values():
+        console.print(f"timing the components of {label}", highlight=False, markup=False, soft_wrap=True)
     in_rounds = all(job.resources.device == "cpu" for job in jobs)
     n_rounds, repeats = (options.timing_repeats, 1) if in_rounds else (1, options.timing_repeats)
     rows: dict[str, list[Row]] = {job.config.trial_id: [] for job in jobs}
@@ -41,7 +42,7 @@ def run_timings(jobs: list[Job], store: Store, options: Options, console: Consol
                 rows[trial_id] += run_alone(measure, job.resources, timeout=options.timeout)
             except MeasurementError as error:  # such as too little memory: no reason to lose the rest
                 console.print(
-                    f"{trial_id}: not timed: {error}", highlight=False, markup=False, soft_wrap=True
+                    f"{named[trial_id]}: not timed: {error}", highlight=False, markup=False, soft_wrap=True
                 )
                 del rows[trial_id]
     for trial_id, timed in rows.items():

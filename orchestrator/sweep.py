@@ -24,14 +24,15 @@ from orchestrator.presets import PRESETS
 from orchestrator.storage.files import WriteError, writing
 from orchestrator.storage.mirror import Mirror, MirrorError, following
 from orchestrator.storage.store import Store
-from orchestrator.trial import Job
+from orchestrator.trial import Job, labels
+from orchestrator.turns import Pair, run_turns, uncompared
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
     """Tear a deep network into N parallel subnetworks, train it for several N, and compare.
 
-    Without options: a ResNet-56 on 1,797 real images of handwritten digits, N = 1, 3 and 6, two
+    Without options: a ResNet-110 on 1,797 real images of handwritten digits, N = 1, 2 and 6, three
     seeds each. Run the same command again and only what is missing is done; add values to an option
     and only the new trials are run. Results lie in results/PRESET, as Parquet files for pandas, with
     figure and tables in results/PRESET/report.
@@ -42,6 +43,25 @@ class Arguments:
     experiments (ResNet-1001, 200 epochs), table2 its measurement of gradient times."""
     sweep: Annotated[Sweep, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
     options: Annotated[Options, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """What of a sweep its store does not hold yet.
+
+    Attributes:
+        train: trials to train.
+        time: those whose components are to be timed.
+        compare: those whose steps are to be measured in turns.
+    """
+
+    train: list[Job]
+    time: list[Job]
+    compare: list[Pair]
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.train or self.time or self.compare)
 
 
 _PROGRAM = "python -m orchestrator.sweep"
@@ -55,8 +75,9 @@ def parse(arguments: Sequence[str]) -> Arguments:
     sweep = PRESETS[preset]
     given = {argument.partition("=")[0] for argument in arguments}
     if "--network" in given:
-        # The preset's depth and width are its own network's.
-        sweep = replace(sweep, depth=(None,), width=(None,))
+        # These of a preset are chosen for its own network.
+        usual = Sweep()
+        sweep = replace(sweep, depth=(None,), width=(None,), partition=usual.partition, coarse=usual.coarse)
     return tyro.cli(
         Arguments,
         prog=_PROGRAM,
@@ -96,8 +117,12 @@ def main(arguments: Sequence[str]) -> int:
         for line in store.set_aside_damaged():
             _say(console, line)
         costs.save()
-        jobs = pending(plan.jobs, store)
-        to_time = untimed(plan.jobs, store) if options.timing_repeats else []
+        timed = plan.jobs if options.timing_repeats else []
+        missing = Missing(
+            train=pending(plan.jobs, store),
+            time=untimed(timed, store),
+            compare=uncompared(timed, store, available.cpus),
+        )
     except (ValueError, WriteError) as error:
         _complain(error)
         return 2
@@ -107,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         try:
             with lock, following(mirror, _complain):
-                return run(plan, jobs, to_time, store, options, console)
+                return run(plan, missing, store, options, console)
         except (MirrorError, WriteError) as error:
             _complain(error)
             return 1
@@ -120,16 +145,14 @@ def _complain(error: object) -> None:
     _say(Console(stderr=True), f"error: {error}")
 
 
-def run(
-    plan: Plan, jobs: list[Job], to_time: list[Job], store: Store, options: Options, console: Console
-) -> int:
-    """Train ``jobs``, time the components of ``to_time``, show the results; returns the exit status."""
+def run(plan: Plan, missing: Missing, store: Store, options: Options, console: Console) -> int:
+    """Do what is missing and show the results; returns the exit status."""
     console.print(plan_table(plan, store))
     how_to_go_on = f"every finished epoch is in {store.path}; the same command goes on from there"
     try:
-        if jobs or to_time:
+        if missing:
             with last_words(f"the sweep was killed, or its Ray cluster is gone: {how_to_go_on}"):
-                execute(plan, jobs, to_time, store, options, console)
+                execute(plan, missing, store, options, console)
         else:
             console.print("every trial is in the store already: nothing to run")
         return conclude(plan, store, console)
@@ -141,18 +164,17 @@ def run(
         return 1
 
 
-def execute(
-    plan: Plan, jobs: list[Job], to_time: list[Job], store: Store, options: Options, console: Console
-) -> None:
-    """Train ``jobs`` and time the components of ``to_time`` on Ray."""
+def execute(plan: Plan, missing: Missing, store: Store, options: Options, console: Console) -> None:
+    """Do on Ray what is missing."""
     from orchestrator.execution import run_jobs  # Tune is long to import
 
     console.print("starting Ray" if options.address is None else f"on {options.address}")
     cluster.connect(options.address)
     # A polite kill is an interruption too; only now, because Ray sets a handler of its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run_jobs(jobs, plan.data, store, options, console)
-    run_timings(to_time, store, options, console)
+    run_jobs(missing.train, plan.data, store, options, console)
+    run_timings(missing.time, store, options, console)
+    run_turns(missing.compare, plan.data, store, options, console)
 
 
 def conclude(plan: Plan, store: Store, console: Console) -> int:
@@ -162,10 +184,13 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
 
     print_tables(load(store.path), console)
     statuses = {job.config.trial_id: store.status(job.config.trial_id) for job in plan.jobs}
+    named = labels(plan.jobs)
     for trial_id, status in statuses.items():
         if status != "finished":
             error = store.read("trials", trial_id)[0]["error"] if status else "nothing of it could be stored"
-            _say(console, f"{trial_id}: {status or 'failed'}: {error or 'its end could not be stored'}")
+            _say(
+                console, f"{named[trial_id]}: {status or 'failed'}: {error or 'its end could not be stored'}"
+            )
     report = store.path / "report"
     with writing(report):
         for path in write_report(store.path):

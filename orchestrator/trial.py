@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup
 
+from analysis.configuration import short_labels
 from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError
@@ -44,6 +45,14 @@ class Job:
 def config_columns(config: TrialConfig) -> dict[str, Any]:
     """Columns of ``trials`` that say what was asked."""
     return asdict(config) | {"milestones": " ".join(map(str, config.milestones))}
+
+
+def labels(jobs: Iterable[Job]) -> dict[str, str]:
+    """What to call each of several trials where a user reads, by ``trial_id``: in what they differ."""
+    by_id = {job.config.trial_id: job.config for job in jobs}
+    asked = [config_columns(config) | {"trial_id": trial_id} for trial_id, config in by_id.items()]
+    trials = pd.DataFrame(asked, dtype=object).assign(partition_sizes=None)
+    return dict(zip(by_id, short_labels(trials), strict=True)) if asked else {}
 
 
 def data_columns(images: ImageData, *, augment: bool) -> dict[str, Any]:

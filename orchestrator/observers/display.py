@@ -4,16 +4,14 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import pandas as pd
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from analysis.configuration import short_labels
 from orchestrator.observers.observer import Observer
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
-from orchestrator.trial import Job, config_columns
+from orchestrator.trial import Job, labels
 
 SHOWN = {"trial": "{}", "status": "{}", "epoch": "epoch {}", "error": "error {}"}
 """Columns of the table, and what is said where there is no room for one."""
@@ -30,9 +28,7 @@ class Display(Observer):
 
     def __init__(self, jobs: list[Job], store: Store, console: Console) -> None:
         self._jobs = {job.config.trial_id: job for job in jobs}
-        asked = [config_columns(job.config) | {"trial_id": i} for i, job in self._jobs.items()]
-        labels = short_labels(pd.DataFrame(asked, dtype=object).assign(partition_sizes=None))
-        self._labels = dict(zip(self._jobs, labels, strict=True))
+        self._labels = labels(jobs)
         self._store = store
         self._console = console
         self._epoch = dict.fromkeys(self._jobs, 0)

@@ -15,7 +15,7 @@ import psutil
 MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
 """Columns of the epochs frame that differ from run to run."""
 TINY = ["--n-subnetworks", "1", "2", "--seed", "0", "--depth", "20", "--width", "4", "--epochs", "3"]
-TINY += ["--train-subset", "640", "--timing-repeats", "2"]
+TINY += ["--train-subset", "640", "--timing-repeats", "2", "--partition", "uniform", "--coarse", "units"]
 UNTIMED = [*TINY, "--timing-repeats", "0"]
 
 

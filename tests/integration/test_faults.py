@@ -86,7 +86,7 @@ def test_a_trial_whose_process_dies_again_and_again_fails_with_the_reason(tmp_pa
             victims[0].kill()
     assert command.process.wait() == 1, output
     assert "Traceback" not in output
-    assert re.search(r"-n2-.*: failed: .*died", output)
+    assert re.search(r"N = 2: failed: .*died", output)
     assert "the same command tries again what failed" in output
     (trial,) = pd.read_parquet(tmp_path / "trials").to_dict("records")
     assert trial["status"] == "failed"
@@ -100,7 +100,7 @@ def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path)
     status, output = command.finish()
     assert status == 1, output
     assert "Traceback" not in output
-    assert re.search(r"-n2-.*: not timed: .*running low on memory", output)
+    assert re.search(r"N = 2: not timed: .*running low on memory", output)
     (trial,) = pd.read_parquet(tmp_path / "trials").to_dict("records")
     assert trial["status"] == "failed"
     assert "running low on memory" in trial["error"]

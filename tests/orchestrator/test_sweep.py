@@ -14,6 +14,7 @@ from orchestrator.storage.store import Store
 from orchestrator.sweep import main, parse
 
 SMALL = ["--dataset", "synthetic:1x8x8x4x64", "--depth", "29", "--width", "2", "--n-subnetworks", "1", "3"]
+SMALL += ["--partition", "uniform", "--coarse", "units"]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def test_every_option_takes_several_values():
 
 def test_options_of_the_run_are_no_part_of_the_sweep():
     asked = parse(["--store", "s", "--devices", "cpu", "--cpus-per-actor", "0.5", "--timeout", "7"])
-    assert asked.sweep == Sweep()
+    assert asked.sweep == PRESETS["quickstart"]
     assert asked.options == Options(store="s", devices="cpu", cpus_per_actor=0.5, timeout=7.0)
     assert parse(["--dry-run"]).options == Options(dry_run=True)
 
@@ -103,7 +104,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(tmp_path, capsys):
     for store in ([], ["--store", "elsewhere"]):
         assert main([*SMALL, *store, "--dry-run"]) == 0
         output = capsys.readouterr()
-        assert "4 trials" in output.out
+        assert "6 trials" in output.out
         assert "3 × 3" in output.out
         assert output.err == ""
     assert list(tmp_path.iterdir()) == []
@@ -117,7 +118,7 @@ def test_a_dry_run_counts_what_the_store_holds(capsys):
         row = {"trial_id": job.config.trial_id, "status": "finished"}
         store.write("trials", job.config.trial_id, [row])
     assert main([*SMALL, "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("2/2") == 2
+    assert capsys.readouterr().out.count("3/3") == 2
 
 
 def refused(capsys, arguments):

@@ -79,9 +79,9 @@ def test_the_commands_of_the_page_work_on_the_extended_source(extended: Path) ->
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "residual-MLP-24 24 (2, 2)",
-        "residual-MLP-24 6 8 10 (2, 2)",
+        "residual-MLP-24 10 14 (2, 2)",
         "residual-MLP-24 3 3 4 4 5 5 (2, 2)",
-        "ResNet-56 18 (2, 2)",
-        "ResNet-56 6 6 6 (2, 2)",
-        "ResNet-56 3 3 3 3 3 3 (2, 2)",
+        "ResNet-110 36 (2, 2)",
+        "ResNet-110 18 18 (2, 2)",
+        "ResNet-110 6 6 6 6 6 6 (2, 2)",
     ]

@@ -7,26 +7,27 @@ _QUICKSTART = Sweep(
     # accuracy and next to no time at the cuts; N = 2, which these cores compute at once, and N = 6.
     n_subnetworks=(1, 2, 6),
     seed=(0, 1, 2),
-    depth=(110,),
-    partition=("staggered",),
-    coarse=("shortcut",),
+    depth=110,
+    width=8,
+    partition="staggered",
+    coarse="shortcut",
 )
 
 _PAPER = Sweep(
     # Paper, section 5: ResNet-1001, batch 128, 200 epochs, learning rate 0.1 divided by 10 at the
     # 80th and 120th epoch, SGD with momentum 0.9 and weight decay 5e-4, N_c = ⌈12 / N⌉.
     n_subnetworks=(1, 3, 6, 12, 18),
-    dataset=("cifar10",),
-    seed=(0,),
-    network=("resnet",),
-    depth=(1001,),
-    width=(16,),
-    preprocess=("strided",),
-    coarse=("units",),
-    epochs=(200,),
-    batch_size=(128,),
-    learning_rate=(0.1,),
-    schedule=("step",),
+    dataset="cifar10",
+    seed=0,
+    network="resnet",
+    depth=1001,
+    width=16,
+    preprocess="strided",
+    coarse="units",
+    epochs=200,
+    batch_size=128,
+    learning_rate=0.1,
+    schedule="step",
     milestones=(80, 120),
 )
 
@@ -34,20 +35,20 @@ _TABLE2 = Sweep(
     # Paper, Table 2: gradient time of each component, one after the other on one device. The paper's
     # batch is 128 (pass --batch-size 128 where there is memory for it); 32 fits in 20 GiB.
     n_subnetworks=(1, 3, 6, 12, 18, 24),
-    dataset=("synthetic",),
-    seed=(0,),
-    depth=(1001,),
-    width=(16,),
-    preprocess=("strided",),
-    coarse=("units",),
-    strategy=("serial",),
-    epochs=(0,),
-    batch_size=(32,),
+    dataset="synthetic",
+    seed=0,
+    depth=1001,
+    width=16,
+    preprocess="strided",
+    coarse="units",
+    strategy="serial",
+    epochs=0,
+    batch_size=32,
 )
 
 PRESETS: dict[str, Sweep] = {
     "quickstart": _QUICKSTART,
     "cifar10": _PAPER,
-    "cifar100": Sweep(**(vars(_PAPER) | {"dataset": ("cifar100",)})),
+    "cifar100": _PAPER.but(dataset="cifar100"),
     "table2": _TABLE2,
 }

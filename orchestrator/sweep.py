@@ -1,48 +1,28 @@
 """Runs a sweep: ``python -m orchestrator.sweep [--preset NAME] [options]``."""
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
 from rich.console import Console
 
 from orchestrator import cluster
+from orchestrator.arguments import parse
 from orchestrator.component_times import run_timings
-from orchestrator.config import Options, Sweep
+from orchestrator.config import Options
 from orchestrator.costs import Costs
 from orchestrator.devices import local_devices
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
-from orchestrator.presets import PRESETS
 from orchestrator.storage.files import WriteError, writing
 from orchestrator.storage.mirror import Mirror, MirrorError, following
 from orchestrator.storage.store import Store
 from orchestrator.trial import Job, labels
 from orchestrator.turns import Pair, run_turns, uncompared
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """Tear a deep network into N parallel subnetworks, train it for several N, and compare.
-
-    Without options: a ResNet-110 on 1,797 real images of handwritten digits, N = 1, 2 and 6, three
-    seeds each. Run the same command again and only what is missing is done; add values to an option
-    and only the new trials are run. Results lie in results/PRESET, as Parquet files for pandas, with
-    figure and tables in results/PRESET/report.
-    """
-
-    preset: Literal["quickstart", "cifar10", "cifar100", "table2"] = "quickstart"
-    """Sweep to start from; the other options override it. cifar10 and cifar100 are the paper's own
-    experiments (ResNet-1001, 200 epochs), table2 its measurement of gradient times."""
-    sweep: Annotated[Sweep, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
-    options: Annotated[Options, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,29 +42,6 @@ class Missing:
     def __bool__(self) -> bool:
         """Whether there is anything."""
         return bool(self.train or self.time or self.compare)
-
-
-_PROGRAM = "python -m orchestrator.sweep"
-
-
-def parse(arguments: Sequence[str]) -> Arguments:
-    """Read the command line; exits with a message if it cannot be understood."""
-    preset_only = argparse.ArgumentParser(_PROGRAM, add_help=False, allow_abbrev=False)
-    preset_only.add_argument("--preset", default="quickstart", choices=PRESETS)
-    preset = preset_only.parse_known_args(arguments)[0].preset
-    sweep = PRESETS[preset]
-    given = {argument.partition("=")[0] for argument in arguments}
-    if "--network" in given:
-        # These of a preset are chosen for its own network.
-        usual = Sweep()
-        sweep = replace(sweep, depth=(None,), width=(None,), partition=usual.partition, coarse=usual.coarse)
-    return tyro.cli(
-        Arguments,
-        prog=_PROGRAM,
-        args=arguments,
-        default=Arguments(preset=preset, sweep=sweep, options=Options()),
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
 
 
 def main(arguments: Sequence[str]) -> int:

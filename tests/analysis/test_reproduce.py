@@ -9,11 +9,16 @@ from analysis.reproduce import PROGRAM, commands, origin
 from orchestrator.config import Sweep
 from orchestrator.sweep import parse
 
-QUICKSTART = Sweep()
+
+def sweep(**options):
+    return Sweep(**{"n_subnetworks": (1, 3, 6), "seed": (0, 1), "depth": 56, "width": 8} | options)
+
+
+QUICKSTART = sweep()
 SWEEPS = {
     "quickstart": [QUICKSTART],
     "every way to tear": [
-        Sweep(
+        sweep(
             partition=("uniform", "staggered"),
             preprocess=("strided", "stem"),
             coarse=("units", "shortcut"),
@@ -22,14 +27,14 @@ SWEEPS = {
         )
     ],
     "pipelines": [
-        Sweep(strategy=("parareal", "gpipe"), partition=("uniform", "staggered"), batch_size=(60,))
+        sweep(strategy=("parareal", "gpipe"), partition=("uniform", "staggered"), batch_size=(60,))
     ],
     "names for a shell": [
-        Sweep(dataset=('parquet:/my data/it\'s $HOME "*"',), network=("my.nets:net",), depth=(None,))
+        sweep(dataset=('parquet:/my data/it\'s $HOME "*"',), network=("my.nets:net",), depth=(None,))
     ],
-    "no milestones": [Sweep(schedule=("cosine",), milestones=(), train_subset=(None, 100))],
-    "two commands": [QUICKSTART, Sweep(n_subnetworks=(1, 12), seed=(7,), milestones=(3,))],
-    "a missing corner": [Sweep(seed=(0,)), Sweep(seed=(1,), n_subnetworks=(1, 3))],
+    "no milestones": [sweep(schedule=("cosine",), milestones=(), train_subset=(None, 100))],
+    "two commands": [QUICKSTART, sweep(n_subnetworks=(1, 12), seed=(7,), milestones=(3,))],
+    "a missing corner": [sweep(seed=(0,)), sweep(seed=(1,), n_subnetworks=(1, 3))],
 }
 ENOUGH = {"pipelines": 2, "two commands": 2, "a missing corner": 2}
 

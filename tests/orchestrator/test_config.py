@@ -11,9 +11,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.config import Options, Sweep, TrialConfig
+from orchestrator.config import GROUPS, Options, Sweep, TrialConfig
 
-BASE = Sweep(n_subnetworks=(3,), seed=(0,)).trials()[0]
+
+def sweep(**options):
+    """Of the network that these tests began with, whose trials have known keys."""
+    return Sweep(**{"depth": 56, "width": 8} | options)
+
+
+BASE = sweep(n_subnetworks=3).trials()[0]
 
 # For each field a value other than BASE's.
 OTHER = {
@@ -51,22 +57,22 @@ def test_a_trial_has_one_value_of_every_option_of_a_sweep():
 
 def test_every_combination_is_one_trial():
     ns, seeds, rates = (2, 3), (0, 1, 2), (0.1, 0.01)
-    trials = Sweep(n_subnetworks=ns, seed=seeds, learning_rate=rates).trials()
+    trials = sweep(n_subnetworks=ns, seed=seeds, learning_rate=rates).trials()
     found = Counter((t.n_subnetworks, t.seed, t.learning_rate) for t in trials)
     assert found == Counter(product(ns, seeds, rates))
     assert [(t.learning_rate, t.seed, t.n_subnetworks) for t in trials] == list(product(rates, seeds, ns))
 
 
 def test_a_repeated_value_is_no_second_trial():
-    assert Sweep(n_subnetworks=(3, 3), seed=(0, 0)).trials() == [BASE]
+    assert sweep(n_subnetworks=(3, 3), seed=(0, 0)).trials() == [BASE]
 
 
 def test_the_serial_network_is_one_trial_whatever_the_cuts_are_like():
     cuts = {"partition": ("uniform", "balanced"), "preprocess": ("patch", "strided")}
     coarse = {"coarse": ("shortcut", "units"), "n_coarse_units": (None, 2, 3)}
-    trials = Sweep(n_subnetworks=(1, 3), seed=(0,), **coarse, **cuts).trials()
+    trials = sweep(n_subnetworks=(1, 3), seed=(0,), **coarse, **cuts).trials()
     assert Counter(t.n_subnetworks for t in trials) == {1: 1, 3: 16}
-    (plain,) = Sweep(n_subnetworks=(1,), seed=(0,)).trials()
+    (plain,) = sweep(n_subnetworks=(1,), seed=(0,)).trials()
     assert plain in trials
 
 
@@ -74,20 +80,20 @@ STRATEGIES = ("parareal", "serial", "data_parallel", "gpipe", "1f1b")
 
 
 def test_the_serial_network_is_one_trial_whatever_the_strategy():
-    (trial,) = Sweep(n_subnetworks=(1,), seed=(0,), strategy=STRATEGIES).trials()
+    (trial,) = sweep(n_subnetworks=(1,), seed=(0,), strategy=STRATEGIES).trials()
     assert trial.strategy == "serial"
 
 
 def test_strategies_without_a_coarse_network_are_one_trial_whatever_it_is_like():
     options = {"preprocess": ("patch", "strided"), "coarse": ("units", "shortcut"), "n_coarse_units": (1, 2)}
-    trials = Sweep(n_subnetworks=(4,), seed=(0,), strategy=STRATEGIES, **options).trials()
+    trials = sweep(n_subnetworks=(4,), seed=(0,), strategy=STRATEGIES, **options).trials()
     counts = Counter(trial.strategy for trial in trials)
     assert counts == {"parareal": 6, "serial": 6, "data_parallel": 1, "gpipe": 1, "1f1b": 1}
 
 
 def test_only_what_is_cut_has_partitions():
     partitions = ("uniform", "balanced", "staggered")
-    trials = Sweep(n_subnetworks=(4,), seed=(0,), strategy=STRATEGIES, partition=partitions).trials()
+    trials = sweep(n_subnetworks=(4,), seed=(0,), strategy=STRATEGIES, partition=partitions).trials()
     found = {strategy: {t.partition for t in trials if t.strategy == strategy} for strategy in STRATEGIES}
     assert found["parareal"] == set(partitions)
     assert found["data_parallel"] == {"uniform"}
@@ -121,13 +127,13 @@ def test_graphs_are_of_what_can_be_recorded(strategy):
     with pytest.raises(
         ValueError, match=rf"^--graphs True with --strategy {strategy}: only .*: leave out "
     ) as error:
-        Sweep(graphs=(True,), strategy=("parareal", strategy)).trials()
+        sweep(n_subnetworks=3, graphs=True, strategy=("parareal", strategy)).trials()
     assert "\n" not in str(error.value)
     serial, parareal = Sweep(
         n_subnetworks=(1, 3), seed=(0,), graphs=(True,), strategy=("parareal", "serial")
     ).trials()[:2]
     assert (serial.graphs, serial.strategy) == (parareal.graphs, "serial") == (True, "serial")
-    (alone,) = Sweep(n_subnetworks=(1,), seed=(0,), graphs=(True,), strategy=(strategy,)).trials()
+    (alone,) = sweep(n_subnetworks=(1,), seed=(0,), graphs=(True,), strategy=(strategy,)).trials()
     assert alone == serial
 
 
@@ -145,15 +151,15 @@ def test_how_a_network_computes_is_as_asked():
 
 
 def test_coarse_units_are_the_papers_unless_given():
-    trials = Sweep(n_subnetworks=(1, 3, 6, 12, 18, 24), seed=(0,)).trials()
+    trials = sweep(n_subnetworks=(1, 3, 6, 12, 18, 24), seed=(0,)).trials()
     assert [t.n_coarse_units for t in trials] == [12, 4, 2, 1, 1, 1]
-    given = Sweep(n_subnetworks=(3,), seed=(0,), n_coarse_units=(None, 4, 5)).trials()
+    given = sweep(n_subnetworks=(3,), seed=(0,), n_coarse_units=(None, 4, 5)).trials()
     assert [t.n_coarse_units for t in given] == [4, 5]
     assert given[0].trial_id == BASE.trial_id
 
 
 def test_a_shortcut_has_no_coarse_units_whatever_is_given():
-    trials = Sweep(seed=(0,), n_subnetworks=(3,), coarse=("shortcut",), n_coarse_units=(None, 4, 5))
+    trials = sweep(seed=(0,), n_subnetworks=(3,), coarse=("shortcut",), n_coarse_units=(None, 4, 5))
     assert [t.n_coarse_units for t in trials.trials()] == [0]
 
 
@@ -187,9 +193,9 @@ def test_options_that_came_later_leave_the_trials_of_a_store_their_ids(changes, 
 
 
 def test_another_default_at_the_cuts_leaves_the_network_in_one_piece_its_id():
-    (serial,) = Sweep(n_subnetworks=(1,), seed=(0,)).trials()
+    (serial,) = sweep(n_subnetworks=(1,), seed=(0,)).trials()
     assert serial.trial_id == "digits-resnet-56-n1-s0-ed636584cb"
-    (asked,) = Sweep(n_subnetworks=(3,), seed=(0,), preprocess=("strided",)).trials()
+    (asked,) = sweep(n_subnetworks=(3,), seed=(0,), preprocess=("strided",)).trials()
     assert asked.trial_id == "digits-resnet-56-n3-s0-dc88bfdb5d"
     assert BASE.preprocess == "auto"
     assert BASE.trial_id != asked.trial_id
@@ -253,6 +259,34 @@ def test_a_value_out_of_range_names_its_option(option, value):
 def test_an_option_without_values_is_refused(name):
     with pytest.raises(ValueError, match=rf"^--{name.replace('_', '-')}: give at least one value"):
         Sweep(**{name: ()}).trials()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [
+        ("depth", "56", "give int | None"),
+        ("n_subnetworks", 2.5, "give int"),
+        ("learning_rate", "small", "give float"),
+        ("channels_last", "yes", "give bool"),
+        ("milestones", (3, "5"), "give tuple[int, ...]"),
+        ("schedule", "linear", "give step or cosine"),
+    ],
+)
+def test_a_value_of_another_type_names_its_option(option, value, remedy):
+    with pytest.raises(ValueError, match=rf"^--{option.replace('_', '-')} .*: {re.escape(remedy)}$"):
+        Sweep(**{option: value}).trials()
+
+
+def test_single_values_may_stand_as_they_are_and_several_in_any_sequence():
+    asked = Sweep(n_subnetworks=[1, 3], seed=range(2), depth=56, width=(8,), milestones=[3, 5])
+    assert asked == Sweep(n_subnetworks=(1, 3), seed=(0, 1), depth=(56,), width=(8,), milestones=(3, 5))
+    assert asked.but(depth=(20, 29)).depth == (20, 29)
+    assert asked.depth == (56,)
+
+
+def test_every_option_is_declared_in_one_group():
+    declared = Counter(option.name for group in GROUPS for option in fields(group))
+    assert set(declared.values()) == {1}
 
 
 def test_a_step_schedule_needs_no_milestones():

@@ -15,7 +15,7 @@ from orchestrator.presets import PRESETS
 from orchestrator.storage.store import Store
 
 SMALL = Sweep(
-    n_subnetworks=(1, 3), depth=(29,), width=(2,), dataset=("synthetic:1x8x8x4x64",), batch_size=(16,)
+    n_subnetworks=(1, 3), seed=(0, 1), depth=29, width=2, dataset="synthetic:1x8x8x4x64", batch_size=16
 )
 OPTIONS = Options()
 CORES = Available(cpus=8, gpus=0)

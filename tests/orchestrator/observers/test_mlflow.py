@@ -161,6 +161,6 @@ def test_tune_can_pickle_it(start: Callable[[], MLflow]) -> None:
 
 def test_without_mlflow_the_option_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     Options(mlflow="http://localhost:5000")
-    monkeypatch.setattr("orchestrator.config.find_spec", lambda name: None)
+    monkeypatch.setattr("orchestrator.config.options.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"--mlflow http://localhost:5000 needs .* pip install mlflow"):
         Options(mlflow="http://localhost:5000")

@@ -1,0 +1,86 @@
+"""A sweep: several values for every option of a trial."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, cast
+
+from models.tearing import paper_n_coarse_units
+from orchestrator.config.option import spelt
+from orchestrator.config.tearing import PIPELINES, TORN
+from orchestrator.config.trial import GROUPS, TrialConfig
+
+_ONE_FOR_ALL = "milestones"
+_FASTEST = ("dataset", "seed", "n_subnetworks")
+"""Options that vary fastest, the last one most: their trials stand together."""
+
+
+def with_several_values(*groups: type) -> type:
+    """A dataclass with the options of these groups, each a tuple of values; by default of the one default."""
+    several: list[tuple[str, Any, Any]] = [
+        (option.name, tuple[option.type, ...], field(default=(option.default,)))  # type: ignore[name-defined]
+        if option.name != _ONE_FOR_ALL
+        else (option.name, option.type, field(default=option.default))
+        for group in groups
+        for option in fields(cast(Any, group))
+    ]
+    names = "And".join(group.__name__ for group in groups)
+    return make_dataclass(names, several, bases=groups, frozen=True, kw_only=True)
+
+
+_Values: Any = with_several_values(*GROUPS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(_Values):  # type: ignore[misc]  # the options are declared once, in the groups
+    """What to sweep: every option takes one or more values, and each combination is one trial.
+
+    The options are those of :class:`TrialConfig`. A single value may be given as it is, several as a tuple or
+    list: ``Sweep(depth=110, n_subnetworks=(1, 3, 6))``. Milestones are one list for all trials.
+    """
+
+    def __post_init__(self) -> None:
+        """Make tuples of all values."""
+        for option in fields(self):
+            values = getattr(self, option.name)
+            several = tuple(values) if isinstance(values, tuple | list | range) else (values,)
+            object.__setattr__(self, option.name, several)
+
+    def but(self, **options: Any) -> "Sweep":
+        """The same sweep with other values of some options."""
+        return Sweep(**vars(self) | options)
+
+    def trials(self) -> list[TrialConfig]:
+        """Every combination once, N and seed varying fastest, without repetitions.
+
+        Raises:
+            ValueError: an option without values, or a value out of its range.
+        """
+        return list(dict.fromkeys(TrialConfig(**values) for values in self._combinations()))
+
+    def _combinations(self) -> Iterator[dict[str, Any]]:
+        slow = [option.name for option in fields(self) if option.name not in (_ONE_FOR_ALL, *_FASTEST)]
+        names = [*slow, *_FASTEST]
+        for name in names:
+            if not getattr(self, name):
+                raise ValueError(f"{spelt(name)}: give at least one value")
+        for values in itertools.product(*(getattr(self, name) for name in names)):
+            combination = dict(zip(names, values, strict=True)) | {_ONE_FOR_ALL: getattr(self, _ONE_FOR_ALL)}
+            yield _without_what_has_no_effect(combination)
+
+
+def _without_what_has_no_effect(options: dict[str, Any]) -> dict[str, Any]:
+    """The same trial's options, those of no effect with one value, so that no trial is run twice."""
+    n = options["n_subnetworks"]
+    if n == 1:
+        options["strategy"] = "serial"
+    if n == 1 or options["strategy"] not in TORN:
+        # The network itself has no C^2 and no F^1: one trial, whatever these say.
+        options |= {"preprocess": "strided", "coarse": "units", "n_coarse_units": paper_n_coarse_units(1)}
+        if options["strategy"] not in PIPELINES:
+            options["partition"] = "uniform"  # there are no cuts either
+        elif options["partition"] == "staggered":
+            options["partition"] = "balanced"  # no coarse network to make room for
+    elif options["coarse"] == "shortcut":
+        options["n_coarse_units"] = 0
+    return options

@@ -1,0 +1,47 @@
+"""Options: how the network is torn, and what its parts run on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.config.option import at_least
+
+Strategy = Literal["parareal", "serial", "data_parallel", "gpipe", "1f1b"]
+
+TORN: tuple[Strategy, ...] = ("parareal", "serial")
+"""Strategies that train the torn network f̃; the others train the original f, on several devices too."""
+PIPELINES: tuple[Strategy, ...] = ("gpipe", "1f1b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TearingOptions:
+    """How the network is torn, and what its parts run on."""
+
+    n_subnetworks: int = 1
+    """Numbers of parallel subnetworks N to compare; 1 is the serial network itself."""
+    partition: str = "uniform"
+    """How units are shared out: uniform (the paper's: ⌈units / N⌉ each, the last takes the rest),
+    balanced (by measured cost, the dearest subnetwork as cheap as can be) or staggered (the shortest
+    critical path: later subnetworks are larger, the coarse network's time hides behind theirs)."""
+    preprocess: str = "auto"
+    """C^j for j > 1: auto (the network's own if it has one, else a stem), strided (the paper's 1×1
+    convolution, which reads one pixel of s²), patch (s×s, reads every pixel) or stem (a 3×3 convolution,
+    BN and ReLU before the patch)."""
+    coarse: str = "units"
+    """F^j: units (the paper's: N_c residual units) or shortcut (the identity, or a strided 1×1
+    convolution where the shape changes: no units, next to no time)."""
+    n_coarse_units: int | None = None
+    """Units N_c in each part F^j of the coarse network. None: the paper's ⌈12 / N⌉."""
+    strategy: Strategy = "parareal"
+    """parareal: an actor and a device for each subnetwork and the driver; serial: the whole network,
+    torn or not, in one actor on one device (the same result, to study accuracy on few devices).
+    What else N devices can do, with the network as it is: data_parallel: N workers, each with a share
+    of every batch; gpipe, 1f1b: N stages, through which every batch goes in micro-batches. N = 1 is the
+    serial network, whatever this says."""
+
+    def check(self) -> None:
+        """See that values are in range.
+
+        Raises:
+            ValueError: one is not.
+        """
+        at_least(1, self, "n_subnetworks")

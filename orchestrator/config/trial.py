@@ -1,0 +1,99 @@
+"""One trial: a value for every option that decides its result, and the key that follows from them."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from models.tearing import paper_n_coarse_units
+from orchestrator.config.compute import ComputeOptions
+from orchestrator.config.data import DataOptions
+from orchestrator.config.network import NetworkOptions
+from orchestrator.config.option import as_before, spelt
+from orchestrator.config.tearing import PIPELINES, TORN, TearingOptions
+from orchestrator.config.training import TrainingOptions
+
+GROUPS = (NetworkOptions, TearingOptions, DataOptions, TrainingOptions, ComputeOptions)
+"""The groups of options, each a class that declares them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TrainingOptions, ComputeOptions):
+    """One trial: one network, torn one way, trained once. Everything that decides its result.
+
+    Raises:
+        ValueError: a value of another type or out of its range, or values that do not go together; the
+            message names the option.
+    """
+
+    if TYPE_CHECKING:
+        n_coarse_units: int  # see __post_init__
+
+    def __post_init__(self) -> None:
+        """Check every value, and set what follows from others."""
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            try:
+                check_type(value, kind, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+            except TypeCheckError as error:
+                raise ValueError(f"{spelt(name)} {value!r}: give {_in_words(kind)}") from error
+            if kind is float:  # 0 and 0.0 are equal: they give the same trial_id
+                object.__setattr__(self, name, float(value))
+        for group in GROUPS:
+            group.check(self)
+        if self.n_coarse_units is None:
+            object.__setattr__(self, "n_coarse_units", paper_n_coarse_units(self.n_subnetworks))
+        self._check_batch()
+        if self.graphs and self.strategy not in TORN:
+            raise ValueError(
+                f"--graphs True with --strategy {self.strategy}: only parareal and serial can be recorded: "
+                "leave out --graphs or name these strategies alone"
+            )
+
+    def _check_batch(self) -> None:
+        """See that a batch can be shared out as the strategy does.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        n = self.n_subnetworks
+        if self.strategy == "data_parallel" and self.batch_size < n:
+            raise ValueError(f"--batch-size {self.batch_size} is too small for {n} workers: give {n} or more")
+        if self.strategy in PIPELINES and self.n_microbatches < n:
+            raise ValueError(
+                f"--batch-size {self.batch_size} cannot be cut into {n} to {4 * n} equal micro-batches for "
+                f"{n} stages: give a multiple of {n}"
+            )
+
+    @property
+    def n_microbatches(self) -> int:
+        """Equal parts M in which a batch goes through a pipeline: as many as fit, 4 N at most.
+
+        N stages idle for (N − 1) / (M + N − 1) of a step, which Huang et al. (GPipe, 2019) call
+        negligible from M = 4 N on; smaller parts only compute less efficiently.
+        """
+        most = min(4 * self.n_subnetworks, self.batch_size)
+        return next(m for m in range(most, 0, -1) if self.batch_size % m == 0)
+
+    @property
+    def trial_id(self) -> str:
+        """A stable key: equal for equal configurations, on every machine, in every run."""
+        values = {f.name: value for f in fields(self) if not as_before(f, value := getattr(self, f.name))}
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
+        depth = "" if self.depth is None else f"-{self.depth}"
+        strategy = "" if self.strategy in TORN else f"-{self.strategy}"
+        words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}{strategy}-s{self.seed}"
+        # A data set may be a path and a network a module: keep what is safe in a file name, and
+        # begin with no dot or underscore, which readers of Parquet folders pass over.
+        readable = re.sub(r"[^A-Za-z0-9.-]", "_", words)[-80:].lstrip("-._")
+        return f"{readable}-{digest}"
+
+
+def _in_words(kind: Any) -> str:
+    """A type for a reader: "step or cosine", "int | None"."""
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    return kind.__name__ if isinstance(kind, type) else str(kind)

@@ -20,8 +20,9 @@ import torch
 from analysis.published import published_table2
 from models import resnet
 from models.compute import Compute, Precision
-from models.cost_profile import CostProfile, measure_profile
+from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
+from models.profiling import measure_profile
 from models.step_time import critical_path, paper_sum
 from models.tearing import interface_factories, paper_n_coarse_units, plan_tearing
 

@@ -26,7 +26,7 @@ import ray
 import torch
 
 from benchmarks.gang_steps import in_ms, run_gang
-from models.cost_profile import measure_profile
+from models.profiling import measure_profile
 from models.step_time import Cost, StepCosts
 from models.tearing import interface_factories, plan_tearing
 from models.timing import step_costs, time_components

@@ -1,15 +1,13 @@
 """The parareal neural network f̃ in one process (paper, section 3)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from torch import Tensor, nn
 
+from models.cost_profile import CostProfile
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory
 from models.tearing import Tearing, plan_tearing
-
-if TYPE_CHECKING:  # measuring costs needs the components that are torn here
-    from models.cost_profile import CostProfile
 
 
 class PararealNetwork(nn.Module):
@@ -66,7 +64,7 @@ def tear(
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "auto",
     coarse: str | CoarseFactory = "units",
-    costs: "CostProfile | None" = None,
+    costs: CostProfile | None = None,
     seed: int = 0,
 ) -> PararealNetwork:
     """Tear ``network`` into ``n_subnetworks`` and build the parareal network in this process.

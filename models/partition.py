@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # measuring needs the torn network, which needs this module
-    from models.cost_profile import CostProfile
-
-Sizes = tuple[int, ...]
-"""Units per subnetwork, first subnetwork first; every unit belongs to exactly one."""
+from models.cost_profile import CostProfile
+from models.sizes import Sizes
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -64,7 +60,7 @@ def balanced(costs: Sequence[float], n_subnetworks: int) -> Sizes:
     return _sizes([*cuts, 0])
 
 
-def staggered(profile: "CostProfile", n_subnetworks: int, n_coarse_units: int) -> Sizes:
+def staggered(profile: CostProfile, n_subnetworks: int, n_coarse_units: int) -> Sizes:
     """The partition with the shortest critical path (:func:`models.step_time.critical_path`); exact.
 
     F^j has to wait for F^{j−1}, and on the way back subnetwork j gets its gradient the sooner the larger
@@ -114,22 +110,6 @@ def staggered(profile: "CostProfile", n_subnetworks: int, n_coarse_units: int) -
     return _sizes([*path, 0])
 
 
-def check(sizes: Sequence[int], n_units: int) -> Sizes:
-    """Return ``sizes`` as a tuple if they hold every unit exactly once and no subnetwork is empty.
-
-    Raises:
-        ValueError: a size below 1, or a sum other than ``n_units``.
-    """
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"partition {tuple(sizes)}: every subnetwork needs at least one unit")
-    if sum(sizes) != n_units:
-        raise ValueError(
-            f"partition {tuple(sizes)} holds {sum(sizes)} units, the network has {n_units}: "
-            "every unit belongs to exactly one subnetwork"
-        )
-    return tuple(sizes)
-
-
 def _check_number(n_units: int, n_subnetworks: int) -> None:
     """Raise unless every subnetwork can have a unit."""
     if n_subnetworks < 1:
@@ -148,7 +128,7 @@ def _between_cuts(costs: Floats) -> Floats:
     return np.where(np.tri(done.shape[-1], dtype=bool), np.inf, sums)
 
 
-def _costs_between_cuts(profile: "CostProfile", n_coarse_units: int) -> tuple[Floats, Floats]:
+def _costs_between_cuts(profile: CostProfile, n_coarse_units: int) -> tuple[Floats, Floats]:
     """Seconds by [way, start, stop], way 0 being forward and 1 backward.
 
     Returns:
@@ -185,7 +165,7 @@ PARTITIONS: dict[str, Callable[[int, int], Sizes]] = {
 }
 """By name: (number of units, N) -> sizes."""
 
-COST_PARTITIONS: dict[str, Callable[["CostProfile", int, int], Sizes]] = {
+COST_PARTITIONS: dict[str, Callable[[CostProfile, int, int], Sizes]] = {
     "balanced": lambda profile, n, n_coarse_units: balanced([unit.total for unit in profile.units], n),
     "staggered": staggered,
 }

@@ -11,19 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 
 from models.coarse import COARSE_NETWORKS
+from models.cost_profile import CostProfile
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
-from models.partition import COST_PARTITIONS, PARTITIONS, check
+from models.partition import COST_PARTITIONS, PARTITIONS
 from models.preprocess import PREPROCESSES
 from models.probe import Probe, samples_of
-
-if TYPE_CHECKING:  # measuring costs needs the components that are made here
-    from models.cost_profile import CostProfile
+from models.sizes import check
 
 Entry = TypeVar("Entry")
 
@@ -205,7 +204,7 @@ def plan_tearing(
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "auto",
     coarse: str | CoarseFactory = "units",
-    costs: "CostProfile | None" = None,
+    costs: CostProfile | None = None,
     seed: int = 0,
 ) -> Tearing:
     """Decide where to cut ``network`` and what to put at the cuts; nothing is allocated yet.

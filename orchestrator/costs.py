@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
-from models.cost_profile import CostProfile, measure_profile
+from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
+from models.profiling import measure_profile
 from models.tearing import interface_factories
 from orchestrator import cluster
 from orchestrator.alone import MeasurementError, run_alone

@@ -1,5 +1,5 @@
 from benchmarks.critical_path import LINES, draw, speed_ups
-from models.cost_profile import measure_profile
+from models.profiling import measure_profile
 from models.resnet import resnet
 from models.tearing import interface_factories, paper_n_coarse_units
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.cost_profile import CostProfile
-from models.partition import COST_PARTITIONS, PARTITIONS, Sizes, balanced, check, staggered, uniform
+from models.partition import COST_PARTITIONS, PARTITIONS, balanced, staggered, uniform
+from models.sizes import Sizes, check
 from models.step_time import Cost, critical_path
 
 FREE, NO_WAY = Cost(0, 0), Cost(inf, inf)

@@ -129,7 +129,7 @@ def test_graphs_are_of_what_can_be_recorded(strategy):
     ) as error:
         sweep(n_subnetworks=3, graphs=True, strategy=("parareal", strategy)).trials()
     assert "\n" not in str(error.value)
-    serial, parareal = Sweep(
+    serial, parareal = sweep(
         n_subnetworks=(1, 3), seed=(0,), graphs=(True,), strategy=("parareal", "serial")
     ).trials()[:2]
     assert (serial.graphs, serial.strategy) == (parareal.graphs, "serial") == (True, "serial")

@@ -12,7 +12,7 @@ from analysis.published import COARSE_COVERAGE
 PROGRAM = "python -m orchestrator.sweep"
 DERIVED = ("partition_sizes",)
 """Config columns that follow from the others, for which there is no option."""
-OPTIONAL = ("depth", "width", "train_subset", "validation_subset")
+OPTIONAL = ("depth", "width", "train_subset", "validation_subset", "clip_norm")
 """Options to which None may be given."""
 ONE_LIST = ("milestones",)
 """Options that take one list for all trials of a command."""

@@ -18,7 +18,8 @@ EpochChoice = Literal["last", "best"]
 CONFIDENCE = 0.95
 
 UNTIMED = (
-    *("epochs", "batch_size", "learning_rate", "schedule", "milestones", "momentum", "weight_decay"),
+    *("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "milestones"),
+    *("momentum", "nesterov", "beta2", "weight_decay", "decay", "clip_norm"),
     *("augment", "train_subset", "validation_subset", "strategy"),
 )
 """Config values without effect on the time of one gradient (timings have their own batch size)."""

@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from models import PararealNetwork
 from models.initialisation import reseed
 from orchestrator.actors.learning_rate import learning_rate
-from orchestrator.config import TORN, TrialConfig
+from orchestrator.config import TORN, TrainingOptions, TrialConfig
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import ImageData
 from orchestrator.plan import describe, tear_as_asked
@@ -31,14 +32,10 @@ def one_process(
     )
     network = PararealNetwork(tear_as_asked(config, describe(config, data)))
     compute.place(network)
-    optimizer = torch.optim.SGD(
-        network.parameters(), momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    optimizer = torchs_own_optimizer(network, config)
     draw = partial(reseed, torch.device(device), config.seed)
     metrics = []
     for epoch in range(1, config.epochs + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, epoch)
         network.train()
         losses = []
         for step in range(batches.n_train_steps):
@@ -48,6 +45,10 @@ def one_process(
                 loss = F.cross_entropy(network(images), labels)
             optimizer.zero_grad()
             loss.backward()
+            if config.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, epoch, step, batches.n_train_steps)
             optimizer.step()
             losses.append(loss.item())
         network.eval()
@@ -67,6 +68,18 @@ def one_process(
             }
         )
     return network, metrics
+
+
+def torchs_own_optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """What the options ask, by torch's own class."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decays = [p for p in parameters if p.ndim > 1 or options.decay == "all"]
+    rest = [p for p in parameters if p.ndim <= 1 and options.decay == "weights"]
+    groups = [{"params": decays, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(groups, betas=(options.momentum, options.beta2))
+    return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov)
 
 
 def in_one_process(part: str, name: str, sizes: tuple[int, ...] = ()) -> str:

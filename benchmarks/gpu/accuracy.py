@@ -19,7 +19,8 @@ from models.compute import Compute
 from models.recorder import Recorder
 from models.tearing import Tearing
 from orchestrator.actors.metrics import Totals
-from orchestrator.actors.sgd import SGD
+from orchestrator.actors.optimizer import make_optimizer
+from orchestrator.config import TrainingOptions
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import load_dataset
 
@@ -127,7 +128,7 @@ class Training:
         compute.settle()
         self._network = compute.place(PararealNetwork(tearing)).train()
         self._initial = {name: value.clone() for name, value in self._network.state_dict().items()}
-        self._optimizer = SGD(self._network, momentum=0.9, weight_decay=5e-4)
+        self._optimizer = make_optimizer(self._network, TrainingOptions())
         self._recorder = Recorder(compute, self._network)
         self._stream = torch.cuda.Stream() if compute.device.type == "cuda" else None
 

@@ -29,7 +29,8 @@ from models import PararealNetwork, mlp, plan_tearing, resnet, vgg, vit
 from models.compute import Compute
 from models.recorder import WARMUP, Recorder
 from models.tearing import Tearing
-from orchestrator.actors.sgd import SGD
+from orchestrator.actors.optimizer import make_optimizer
+from orchestrator.config import TrainingOptions
 from orchestrator.data.batches import Batches
 
 BOUND = 1e-10
@@ -119,7 +120,7 @@ def several_steps(tearing: Tearing, compute: Compute) -> Tensor:
     """All weights and statistics after a few steps, the learning rate not the same in all."""
     compute.settle()
     network = compute.place(PararealNetwork(tearing)).train()
-    optimizer = SGD(network, momentum=0.9, weight_decay=5e-4)
+    optimizer = make_optimizer(network, TrainingOptions())
     recorder = Recorder(compute, network)
 
     def step(images: Tensor, labels: Tensor) -> Tensor:

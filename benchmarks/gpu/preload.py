@@ -1,4 +1,4 @@
 """What the process imports from which all stages are forked; it must not touch the GPU."""
 
-import orchestrator.actors.sgd
+import orchestrator.actors.optimizer
 import orchestrator.data.datasets  # noqa: F401

@@ -1,6 +1,7 @@
 """What the driver and the subnetworks have in common: device, batches, optimizer, state."""
 
 import io
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from orchestrator.actors.clock import Clock
 from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.actors.liveness import show_life
 from orchestrator.actors.metrics import Totals
-from orchestrator.actors.sgd import SGD
+from orchestrator.actors.optimizer import Optimizer, make_optimizer
 from orchestrator.actors.transport import Link, Rendezvous
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import Batches
@@ -67,7 +68,7 @@ class Actor:
     """
 
     module: nn.Module
-    optimizer: SGD
+    optimizer: Optimizer
     recorder: Recorder
     clock: Clock
 
@@ -87,6 +88,7 @@ class Actor:
             dtype=self.compute.weight_dtype,
             augment=config.augment,
         )
+        self._rate = math.nan
         self._memory_before = private_memory()
 
     def share_gpu(self, resources: GangResources) -> GangResources:
@@ -100,9 +102,7 @@ class Actor:
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""
         self.module = self.compute.place(module)
-        self.optimizer = SGD(
-            self.module, momentum=self.config.momentum, weight_decay=self.config.weight_decay
-        )
+        self.optimizer = make_optimizer(self.module, self.config)
         self.recorder = Recorder(self.compute, self.module)
 
     def restore(self, state: bytes) -> None:
@@ -134,8 +134,8 @@ class Actor:
             if parameter.grad is not None
         }
 
-    def start_epoch(self, epoch: int) -> float:
-        """Start the clock; make random draws and the learning rate, which is returned, the epoch's own."""
+    def start_epoch(self, epoch: int) -> None:
+        """Start the clock and make random draws the epoch's own."""
         self._epoch = epoch
         self.clock, self._steps = Clock(self.device), Clock(self.device)
         self._processor_seconds = 0.0
@@ -143,9 +143,45 @@ class Actor:
         torch.manual_seed(derive_seed(self.config.seed, self.part, epoch))
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        rate = learning_rate(self.config, epoch)
-        self.optimizer.set_learning_rate(rate)
-        return rate
+
+    def take_step(self, step: int, *, component: str) -> None:
+        """Update what this actor trains: by the learning rate of the epoch's step, with gradients clipped.
+
+        Args:
+            step: of the epoch.
+            component: what the clock calls the actor.
+        """
+        rate = learning_rate(self.config, self._epoch, step, self.batches.n_train_steps)
+        if rate != self._rate:
+            self.optimizer.set_learning_rate(rate)
+            self._rate = rate
+        name = f"{component}.optimizer"
+        if self.config.clip_norm is None:
+            with self.clock(name):
+                self.recorder("optimizer", self._complete_and_step)
+            return
+        with self.clock(name):
+            square_norm = float(self.recorder("norm", self._complete_and_square))
+        with self.clock(f"{component}.wait"):
+            whole = self.whole_square_norm(square_norm)
+        with self.clock(name):
+            self.optimizer.clip(whole)
+            self.recorder("optimizer", self.optimizer.step)
+
+    def _complete_and_step(self) -> None:
+        self.complete_gradients()
+        self.optimizer.step()
+
+    def _complete_and_square(self) -> Tensor:
+        self.complete_gradients()
+        return self.optimizer.square_norm()
+
+    def complete_gradients(self) -> None:
+        """Add what other actors contribute to the gradients of what this one trains."""
+
+    def whole_square_norm(self, square_norm: float) -> float:
+        """The sum of the squares of all gradients of the network, of which this actor has a part."""
+        return square_norm
 
     def draw(self, phase: str, step: int, component: str, j: int) -> None:
         """Have a component draw the random numbers that it draws at this step wherever it runs.
@@ -194,7 +230,6 @@ class Actor:
         self,
         completed: bool,
         seconds: float,
-        rate: float | None = None,
         training: Totals | None = None,
         validation: Totals | None = None,
     ) -> EpochReport:
@@ -202,8 +237,12 @@ class Actor:
         step_seconds = self._steps.each("step")
         n = len(step_seconds) or self.batches.n_train_steps
         metrics: dict[str, float] = {}
-        if rate is not None and training is not None:
-            metrics = {"learning_rate": rate, "train_loss": training.loss, "train_error": training.error}
+        if training is not None:
+            metrics = {
+                "learning_rate": self._rate,
+                "train_loss": training.loss,
+                "train_error": training.error,
+            }
         if validation is not None:
             metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
         return EpochReport(

@@ -86,8 +86,7 @@ class DataParallelActor(ProcessGroupActor):
             dist.all_reduce(whole.sums)
         total.sums += whole.sums
         self.watch.look(whole.sums[0])
-        with self.clock("worker.optimizer"):
-            self.optimizer.step()
+        self.take_step(step, component="worker")
         self._sent += self._sent_per_step
 
     @torch.no_grad()

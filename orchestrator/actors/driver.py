@@ -84,7 +84,7 @@ class DriverActor(Actor):
         Raises:
             TransportError: a subnetwork is gone or silent.
         """
-        rate = self.start_epoch(epoch)
+        self.start_epoch(epoch)
         self.module.train()
         total, watch = Totals(self.device), FiniteWatch(self.device)
         start = time.perf_counter()
@@ -93,7 +93,7 @@ class DriverActor(Actor):
             if not watch.finite():  # at the step before: nobody waits for this step's loss
                 break
             with self.training_step():
-                transfers = self._say(rate, True)
+                transfers = self._say(True)
                 labels = self.recorder.fixed("labels", self.batches.train_labels(epoch, step))
                 draw = partial(self.draw, "train", step)
                 leaves, corrections = self._forward(arriving, self.recorder, draw)
@@ -106,13 +106,12 @@ class DriverActor(Actor):
                 arriving = self._post_receives(self.config.batch_size) if more else []
                 total.add(loss, logits, labels)
                 watch.look(loss)
-                with self.clock("driver.optimizer"):
-                    self.recorder("optimizer", self.optimizer.step)
+                self.take_step(step, component="driver")
                 with self.clock("driver.wait"):
                     for transfer in transfers:
                         transfer.wait()
         completed = watch.finite()
-        words = self._say(rate, completed)
+        words = self._say(completed)
         if not completed:  # the residuals of the step that is called off are on their way
             for _, transfer in arriving:
                 transfer.wait()
@@ -120,11 +119,18 @@ class DriverActor(Actor):
         validation = self._validate() if completed else None
         for word in words:
             word.wait()
-        return self.report(completed, seconds, rate, total, validation)
+        return self.report(completed, seconds, total, validation)
 
-    def _say(self, rate: float, proceed: bool) -> list[Transfer]:
-        """Send the word to all subnetworks: the learning rate, and whether to take the step."""
-        return [link.send_word(rate, proceed) for link in self._links]
+    def _say(self, value: float) -> list[Transfer]:
+        """Send a word to all subnetworks: whether to take the step, or the gradient's norm."""
+        return [link.send_word(value) for link in self._links]
+
+    def whole_square_norm(self, square_norm: float) -> float:
+        """See :meth:`Actor.whole_square_norm`; waits for the backward passes of all subnetworks."""
+        whole = sum((link.receive_word(1)[0] for link in self._links), start=square_norm)
+        for word in self._say(whole):
+            word.wait()
+        return whole
 
     def _post_receives(self, batch: int) -> list[tuple[Tensor, Transfer]]:
         """Start receiving r_1 … r_{N−1}, y_N of one batch, into the same memory every time."""

@@ -21,7 +21,7 @@ class LockstepActor(Actor, ABC):
 
     def run_epoch(self, epoch: int) -> EpochReport:
         """Train one epoch (1-based) and validate."""
-        rate = self.start_epoch(epoch)
+        self.start_epoch(epoch)
         self.module.train()
         total, self.watch = Totals(self.device), FiniteWatch(self.device)
         start = time.perf_counter()
@@ -35,7 +35,7 @@ class LockstepActor(Actor, ABC):
         self.module.eval()
         validation = self.validate() if completed else None
         if self.computes_loss:
-            return self.report(completed, seconds, rate, total, validation)
+            return self.report(completed, seconds, total, validation)
         return self.report(completed, seconds)
 
     @abstractmethod

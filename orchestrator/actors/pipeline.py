@@ -106,8 +106,13 @@ class PipelineActor(ProcessGroupActor):
             self.schedule.step()
         dist.broadcast(loss, src=self.size - 1)
         self.watch.look(loss)
-        with self.clock("stage.optimizer"):
-            self.optimizer.step()
+        self.take_step(step, component="stage")
+
+    def whole_square_norm(self, square_norm: float) -> float:
+        """See :meth:`Actor.whole_square_norm`."""
+        total = torch.tensor(square_norm, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return float(total)
 
     @torch.no_grad()
     def validate(self) -> Totals:

@@ -49,8 +49,7 @@ class SerialActor(LockstepActor):
         self.watch.look(loss)
         with self.clock("network.backward"):
             run("backward", partial(self._backward, loss))
-        with self.clock("network.optimizer"):
-            run("optimizer", self.optimizer.step)
+        self.take_step(step, component="network")
 
     def _seed(self, phase: str, step: int) -> None:
         """Have every component draw what it draws in a gang; one seed for all where the step is recorded."""

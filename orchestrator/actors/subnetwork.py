@@ -116,7 +116,7 @@ class SubnetworkActor(Actor):
             if not completed:
                 break
         else:
-            completed = bool(self.driver.receive_word(2)[1])
+            completed = bool(self.driver.receive_word(1)[0])
         seconds = self.seconds_since(start)
         if completed:
             self._validate()
@@ -148,7 +148,7 @@ class SubnetworkActor(Actor):
         sent = self.driver.send(residual)
         del residual
         with self.clock("subnetwork.wait"):
-            _, proceed = self.driver.receive_word(2)  # said when the step began
+            (proceed,) = self.driver.receive_word(1)  # said when the step began
         if not proceed:
             for transfer in (sent, *lent):  # nothing may be left under way
                 transfer.wait()
@@ -172,9 +172,8 @@ class SubnetworkActor(Actor):
             lent_gradient.wait()
             for transfer in (*lent, *returned):
                 transfer.wait()
-        if self._trains:
-            with self.clock("subnetwork.optimizer"):
-                run("optimizer", self._step_optimizer)
+        if self._trains or self.config.clip_norm is not None:
+            self.take_step(step, component="subnetwork")
         return True, images
 
     def _forward(self, images: Tensor) -> Tensor:
@@ -207,15 +206,21 @@ class SubnetworkActor(Actor):
             replica_loss.backward()  # no autograd.grad, which not every checkpointed module can take
         return _flatten([torch.zeros_like(p) if p.grad is None else p.grad for p in self._borrowed])
 
-    def _step_optimizer(self) -> None:
-        """Add to C^j's gradient what subnetwork j − 1's replica contributes, and take the step."""
+    def complete_gradients(self) -> None:
+        """Add to C^j's gradient what subnetwork j − 1's replica contributes."""
         nothing = all(parameter.grad is None for parameter in self._lent)  # g^j has let no gradient through
         for parameter, part in zip(self._lent, _split(self._lent_gradient, self._lent), strict=True):
             if parameter.grad is not None:
                 parameter.grad.add_(part)
             elif nothing:  # else C^j has not used this one in this step, there as little as here
                 parameter.grad = part
-        self.optimizer.step()
+
+    def whole_square_norm(self, square_norm: float) -> float:
+        """See :meth:`Actor.whole_square_norm`; the driver's sum."""
+        said = self.driver.send_word(square_norm)
+        (whole,) = self.driver.receive_word(1)
+        said.wait()
+        return whole
 
     @torch.no_grad()
     def _validate(self) -> None:

@@ -37,5 +37,4 @@ def at_least(least: int, group: object, *names: str, none: bool = False) -> None
         if value is None if none else False:
             continue
         if value < least:
-            remedy = f"give at least {least}" if least else "give 0 or more"
-            raise ValueError(f"{spelt(name)} {value}: {remedy}{', or None' * none}")
+            raise ValueError(f"{spelt(name)} {value}: give {least} or more{', or None' * none}")

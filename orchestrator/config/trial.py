@@ -40,7 +40,8 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TrainingOptions, 
                 check_type(value, kind, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
             except TypeCheckError as error:
                 raise ValueError(f"{spelt(name)} {value!r}: give {_in_words(kind)}") from error
-            if kind is float:  # 0 and 0.0 are equal: they give the same trial_id
+            if kind in (float, float | None) and value is not None:
+                # 0 and 0.0 are equal: they give the same trial_id.
                 object.__setattr__(self, name, float(value))
         for group in GROUPS:
             group.check(self)
@@ -95,5 +96,6 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TrainingOptions, 
 def _in_words(kind: Any) -> str:
     """A type for a reader: "step or cosine", "int | None"."""
     if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
+        *others, last = get_args(kind)
+        return f"{', '.join(others)} or {last}"
     return kind.__name__ if isinstance(kind, type) else str(kind)

@@ -25,6 +25,11 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         *((n, {"network": "mlp", "depth": 8, "width": 12}) for n in (1, 2, 3)),
         *((n, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch"}) for n in (1, 2, 3)),
         *((n, {"network": "vit", "depth": 6, "width": 12}) for n in (1, 2, 3)),
+        (1, {"optimizer": "adamw", "clip_norm": 0.5}),
+        (3, {"optimizer": "adamw", "warmup": 1.0, "clip_norm": 0.5, "decay": "weights", "weight_decay": 0.1}),
+        (2, {"nesterov": True, "schedule": "cosine_by_step", "clip_norm": 1e-2}),
+        (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
+        (2, {"strategy": "1f1b", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2
         (2, {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
         (2, ONE_STEP_IN_BFLOAT16 | {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),

@@ -48,6 +48,12 @@ OTHER = {
     "channels_last": True,
     "compiled": True,
     "graphs": True,
+    "optimizer": "adamw",
+    "warmup": 0.5,
+    "nesterov": True,
+    "beta2": 0.9,
+    "decay": "weights",
+    "clip_norm": 1.0,
 }
 
 
@@ -245,13 +251,16 @@ def test_network_options_are_those_that_were_given():
         *((name, 0) for name in ("train_subset", "validation_subset", "learning_rate")),
         *((name, -1) for name in ("width", "epochs", "learning_rate", "momentum", "weight_decay", "seed")),
         ("momentum", 1),
+        *((name, -0.5) for name in ("warmup", "beta2", "clip_norm")),
+        ("beta2", 1),
+        ("clip_norm", 0),
         *(("milestones", epochs) for epochs in ((9, 6), (6, 6), (0, 3), (-1,))),
     ],
 )
 def test_a_value_out_of_range_names_its_option(option, value):
     values = value if option == "milestones" else (value,)
     with pytest.raises(ValueError, match=rf"^--{option.replace('_', '-')} .*: give ") as error:
-        Sweep(**{option: values}).trials()
+        Sweep(**{option: values, "optimizer": "adamw"}).trials()
     assert str(value) in str(error.value)
 
 
@@ -269,7 +278,7 @@ def test_an_option_without_values_is_refused(name):
         ("learning_rate", "small", "give float"),
         ("channels_last", "yes", "give bool"),
         ("milestones", (3, "5"), "give tuple[int, ...]"),
-        ("schedule", "linear", "give step or cosine"),
+        ("schedule", "linear", "give step, cosine or cosine_by_step"),
     ],
 )
 def test_a_value_of_another_type_names_its_option(option, value, remedy):

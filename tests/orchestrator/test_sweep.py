@@ -142,7 +142,7 @@ def refused(capsys, arguments):
         (["--dataset", "digit"], "did you mean digits?"),
         (["--network", "[bold]"], "unknown network '[bold]'"),  # no markup of the terminal's
         (["--cpus-per-actor", "1000"], "a serial network needs 1 × 1000 = 1000 cores"),
-        (["--width", "-1"], "--width -1: give at least 1, or None"),
+        (["--width", "-1"], "--width -1: give 1 or more, or None"),
     ],
 )
 def test_a_refusal_says_why_and_makes_nothing(tmp_path, capsys, arguments, message):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from orchestrator.actors import actor as module_of_actor
 from orchestrator.actors.actor import Actor
+from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.actors.metrics import Totals
 from orchestrator.config import Sweep
 from orchestrator.data.datasets import load_dataset
@@ -44,7 +45,7 @@ def train(actor, epochs):
             images, labels = actor.batches.train(epoch, step)
             actor.optimizer.zero_grad()
             F.cross_entropy(actor.module(images), labels).backward()
-            actor.optimizer.step()
+            actor.take_step(step, component="network")
 
 
 def test_an_actor_restored_from_a_state_goes_on_bit_for_bit():
@@ -113,18 +114,28 @@ def test_every_actor_derives_the_same_batches():
     assert torch.equal(labels, same)
 
 
-def test_an_epoch_starts_with_its_learning_rate_and_a_new_clock():
+def test_an_epoch_starts_with_a_new_clock():
     actor = make_actor()
-    assert [actor.start_epoch(epoch) for epoch in (1, 2, 3)] == [0.1, 0.1, 0.01]
+    actor.start_epoch(1)
     with actor.clock("subnetwork.forward"):
         pass
-    actor.start_epoch(4)
+    actor.start_epoch(2)
     assert not actor.clock.seconds()
+
+
+def test_the_rate_of_an_epochs_last_step_is_reported():
+    actor = make_actor(schedule="cosine_by_step", warmup=1.0)
+    actor.start_epoch(2)
+    for step in range(3):
+        actor.take_step(step, component="network")
+    expected = learning_rate(actor.config, 2, 2, 3)
+    assert actor.report(True, 2.0, Totals(actor.device)).metrics["learning_rate"] == expected
 
 
 def test_only_the_actor_that_computes_the_loss_reports_metrics():
     actor = make_actor()
     actor.start_epoch(1)
+    actor.take_step(0, component="network")
     report = actor.report(True, 2.0)
     assert report.metrics == {}
     assert (report.completed, report.seconds) == (True, 2.0)
@@ -132,7 +143,7 @@ def test_only_the_actor_that_computes_the_loss_reports_metrics():
     training, validation = Totals(actor.device), Totals(actor.device)
     training.add(torch.tensor(1.5), torch.eye(3), torch.tensor([0, 1, 0]))
     validation.add(torch.tensor(0.5), torch.eye(3), torch.tensor([0, 1, 2]))
-    assert actor.report(True, 2.0, 0.1, training, validation).metrics == {
+    assert actor.report(True, 2.0, training, validation).metrics == {
         "learning_rate": 0.1,
         "train_loss": 1.5,
         "train_error": pytest.approx(100 / 3),

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.actors.sgd import SGD
+from benchmarks.one_process import torchs_own_optimizer
+from orchestrator.actors.optimizer import make_optimizer
+from orchestrator.config import TrainingOptions
 
 RATES = (0.1, 0.1, 0.01, 0.001, 0.3, 0.01)
 
@@ -41,27 +43,54 @@ def train(network, zero_grad, set_rate, step, steps):
         step()
 
 
-def reference(momentum, weight_decay, dtype):
+def reference(options, dtype):
     """Weights after training with torch's own class."""
     network = Network(dtype)
-    optimizer = torch.optim.SGD(
-        [p for p in network.parameters() if p.requires_grad], momentum=momentum, weight_decay=weight_decay
-    )
+    optimizer = torchs_own_optimizer(network, options)
 
     def set_rate(rate):
-        optimizer.param_groups[0]["lr"] = rate
+        for group in optimizer.param_groups:
+            group["lr"] = rate
 
-    train(network, optimizer.zero_grad, set_rate, optimizer.step, range(len(RATES)))
+    def step():
+        if options.clip_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
+        optimizer.step()
+
+    train(network, optimizer.zero_grad, set_rate, step, range(len(RATES)))
     return network.state_dict()
+
+
+def step_of(optimizer, options):
+    def step():
+        if options.clip_norm is not None:
+            optimizer.clip(float(optimizer.square_norm()))
+        optimizer.step()
+
+    return step
 
 
 @pytest.mark.parametrize("stop", [None, 1, 3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.9, 5e-4), (0.0, 5e-4), (0.9, 0.0), (0.0, 0.0)])
-def test_bit_equal_to_torch_also_when_stopped_and_resumed(momentum, weight_decay, dtype, stop):
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"momentum": m, "weight_decay": w} for m in (0.9, 0.0) for w in (5e-4, 0.0)),
+        {"nesterov": True, "decay": "weights", "weight_decay": 0.1},
+        {"optimizer": "adamw"},
+        {"optimizer": "adamw", "momentum": 0.8, "beta2": 0.95, "weight_decay": 0.1, "decay": "weights"},
+    ],
+    ids=str,
+)
+def test_bit_equal_to_torch_also_when_stopped_and_resumed(options, dtype, stop):
+    options = TrainingOptions(**options)
     network = Network(dtype)
-    optimizer = SGD(network, momentum=momentum, weight_decay=weight_decay)
-    train(network, optimizer.zero_grad, optimizer.set_learning_rate, optimizer.step, range(len(RATES))[:stop])
+    optimizer = make_optimizer(network, options)
+
+    def run(steps):
+        train(network, optimizer.zero_grad, optimizer.set_learning_rate, optimizer.step, steps)
+
+    run(range(len(RATES))[:stop])
     if stop is not None:
         file = io.BytesIO()
         torch.save((network.state_dict(), optimizer.state_dict()), file)
@@ -69,24 +98,33 @@ def test_bit_equal_to_torch_also_when_stopped_and_resumed(momentum, weight_decay
         weights, state = torch.load(file, weights_only=True)
         network = Network(dtype)
         network.load_state_dict(weights)
-        optimizer = SGD(network, momentum=momentum, weight_decay=weight_decay)
+        optimizer = make_optimizer(network, options)
         optimizer.load_state_dict(state)
-        train(
-            network,
-            optimizer.zero_grad,
-            optimizer.set_learning_rate,
-            optimizer.step,
-            range(len(RATES))[stop:],
-        )
-    expected = reference(momentum, weight_decay, dtype)
+        run(range(len(RATES))[stop:])
+    expected = reference(options, dtype)
     assert not torch.equal(expected["last.weight"], Network(dtype).last.weight)
     for name, value in network.state_dict().items():
         assert torch.equal(value, expected[name]), name
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("clip_norm", [0.01, 1e6])
+def test_clipped_as_torch_clips(optimizer, clip_norm):
+    options = TrainingOptions(optimizer=optimizer, clip_norm=clip_norm)
+    network = Network(torch.float64)
+    ours = make_optimizer(network, options)
+    steps = range(len(RATES))
+    train(network, ours.zero_grad, ours.set_learning_rate, step_of(ours, options), steps)
+    clipped = reference(options, torch.float64)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, clipped[name], rtol=1e-12, atol=1e-14)
+    whole = reference(TrainingOptions(optimizer=optimizer), torch.float64)
+    assert torch.equal(clipped["last.weight"], whole["last.weight"]) == (clip_norm == 1e6)
+
+
 def test_state_is_the_momentum_of_what_was_trained():
     network = Network(torch.float32)
-    optimizer = SGD(network, momentum=0.9, weight_decay=0.0)
+    optimizer = make_optimizer(network, TrainingOptions(weight_decay=0.0))
     assert optimizer.state_dict() == {}
     train(network, optimizer.zero_grad, optimizer.set_learning_rate, optimizer.step, [0])
     trained = {n for n, _ in network.named_parameters() if not n.startswith(("sometimes", "frozen"))}
@@ -97,14 +135,17 @@ def test_state_is_the_momentum_of_what_was_trained():
 
 def test_gradients_are_forgotten():
     network = Network(torch.float32)
-    optimizer = SGD(network, momentum=0.9, weight_decay=0.0)
+    optimizer = make_optimizer(network, TrainingOptions(weight_decay=0.0))
     network.loss(1).backward()
     optimizer.zero_grad()
     assert all(p.grad is None for p in network.parameters())
 
 
 def test_a_module_without_parameters_can_be_stepped():
-    SGD(nn.Flatten(), momentum=0.9, weight_decay=5e-4).step()
+    optimizer = make_optimizer(nn.Flatten(), TrainingOptions(clip_norm=1.0))
+    assert optimizer.square_norm() == 0
+    optimizer.clip(4.0)
+    optimizer.step()
 
 
 TRAINING_STEP = """
@@ -114,12 +155,14 @@ import orchestrator.actors.driver, orchestrator.actors.subnetwork
 from models.autograd import seed_gradient
 from models.registry import build_network
 from models.tearing import plan_tearing
-from orchestrator.actors.sgd import SGD
+from benchmarks.one_process import torchs_own_optimizer
+from orchestrator.actors.optimizer import make_optimizer
+from orchestrator.config import TrainingOptions
 
 network = build_network("resnet", depth=11, width=2, input_shape=(1, 8, 8), n_classes=10)
 tearing = plan_tearing(network, 3)
 module = torch.nn.Sequential(tearing.build_preprocess(2), tearing.build_subnetwork(2))
-optimizer = SGD(module, momentum=0.9, weight_decay=5e-4)
+optimizer = make_optimizer(module, TrainingOptions(optimizer=sys.argv[1]))
 for _ in range(2):
     output = module(torch.randn(4, 1, 8, 8))
     optimizer.zero_grad()
@@ -131,9 +174,10 @@ print(*sorted({"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()
 """
 
 
-def test_an_actors_work_loads_no_compiler():
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_actors_work_loads_no_compiler(optimizer):
     """Each actor would pay seconds and hundreds of megabytes for it."""
     printed = subprocess.run(
-        [sys.executable, "-c", TRAINING_STEP], capture_output=True, text=True, check=True
+        [sys.executable, "-c", TRAINING_STEP, optimizer], capture_output=True, text=True, check=True
     )
     assert printed.stdout.split() == []

@@ -15,7 +15,10 @@ RUN = ("project", "commit", "python", "torch", "ray", "host", "devices", "cores"
 DATA = ("n_train", "n_validation", "input_shape", "n_classes", "crop", "flip")
 """Columns of ``trials`` that say what the data set named there was found to be."""
 
-BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *DATA, *RUN])
+MEASURE = ("metric", "unit", "better")
+"""Columns of ``trials`` that say what is measured on the data."""
+
+BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *DATA, *MEASURE, *RUN])
 """Columns of ``trials`` that are not config values; those on ``parameters`` are none either."""
 
 EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")

@@ -27,7 +27,7 @@ class Column(NamedTuple):
     type: pa.DataType
     unit: str
     meaning: str
-    default: bool | str | None = None
+    default: bool | str | float | None = None
 
 
 TRIAL_ID = Column("trial_id", TEXT, "", "which trial; ends in a hash of every option that decides its result")
@@ -59,6 +59,11 @@ COLUMNS: dict[str, list[Column]] = {
         Column("seed", WHOLE, "", "seed of initial weights, order of images and augmentation"),
         Column("epochs", WHOLE, "epochs", "how many were asked for; 0: components were only timed"),
         Column("batch_size", WHOLE, "images", "images in a training step"),
+        Column("task", TEXT, "", "what it is trained for", default="classification"),
+        Column("label_smoothing", REAL, "", "share of a target's weight that all get alike", default=0.0),
+        Column("metric", TEXT, "", "what the columns of errors hold: error, RMSE, …", default="error"),
+        Column("unit", TEXT, "", "its unit", default="%"),
+        Column("better", TEXT, "", "whether a lower or a higher one is better", default="lower"),
         Column("optimizer", TEXT, "", "sgd or adamw", default="sgd"),
         Column("learning_rate", REAL, "", "learning rate that the schedule begins with"),
         Column("schedule", TEXT, "", "step, cosine or cosine_by_step"),
@@ -103,10 +108,10 @@ COLUMNS: dict[str, list[Column]] = {
         TRIAL_ID,
         Column("epoch", WHOLE, "", "number of the epoch, from 1"),
         Column("learning_rate", REAL, "", "learning rate of this epoch's last step"),
-        Column("train_loss", REAL, "", "cross entropy, mean over the images of the epoch"),
-        Column("train_error", REAL, "%", "error rate on the (augmented) training images during the epoch"),
-        Column("validation_loss", REAL, "", "cross entropy after the epoch, mean over the validation images"),
-        Column("validation_error", REAL, "%", "error rate on the validation images after the epoch"),
+        Column("train_loss", REAL, "", "the task's loss, mean over the samples of the epoch"),
+        Column("train_error", REAL, "%", "error rate, or the task's metric, on the augmented training data"),
+        Column("validation_loss", REAL, "", "the loss after the epoch, mean over the validation samples"),
+        Column("validation_error", REAL, "%", "error rate, or the task's metric, on the validation data"),
         Column("seconds", REAL, "s", "duration of the epoch's training steps, without validation"),
         Column("samples_per_second", REAL, "images/s", "training images by these seconds"),
         Column("step_seconds", REAL, "s", "median duration of a training step; the first epoch warms up"),

@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from models import PararealNetwork
 from models.initialisation import reseed
@@ -30,7 +29,8 @@ def one_process(
     batches = Batches(
         data, batch_size=config.batch_size, seed=config.seed, device=device, dtype=compute.weight_dtype
     )
-    network = PararealNetwork(tear_as_asked(config, describe(config, data)))
+    tearing = tear_as_asked(config, describe(config, data))
+    network, task = PararealNetwork(tearing), tearing.network.task
     compute.place(network)
     optimizer = torchs_own_optimizer(network, config)
     draw = partial(reseed, torch.device(device), config.seed)
@@ -42,7 +42,7 @@ def one_process(
             images, labels = batches.train(epoch, step)
             network.draw = partial(draw, epoch, "train", step)  # type: ignore[method-assign]
             with compute.autocast():
-                loss = F.cross_entropy(network(images), labels)
+                loss = task.loss(network(images), labels)
             optimizer.zero_grad()
             loss.backward()
             if config.clip_norm is not None:
@@ -63,8 +63,8 @@ def one_process(
         metrics.append(
             {
                 "train_loss": sum(losses) / len(losses),
-                "validation_loss": F.cross_entropy(logits, labels).item(),
-                "validation_error": 100 * (logits.argmax(1) != labels).double().mean().item(),
+                "validation_loss": task.loss(logits, labels).item(),
+                "validation_error": task.value(task.sums(logits, labels).tolist()),
             }
         )
     return network, metrics

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.initialisation import ModuleFactory, make_picklable
 from models.probe import Probe, samples_of
+from models.task import Classification, Task
 
 Shape = tuple[int, ...]
 """Shape of one sample, without the batch dimension: (channels, height, width), (features,), …"""
@@ -59,6 +60,7 @@ class FeedForward:
             shapes (:func:`models.preprocess.auto`).
         coarse: the network's own F^j of N_c units, in place of the default made from the shapes
             (:func:`models.coarse.coarse_from_shapes`).
+        task: what it is trained for.
     """
 
     preprocess: nn.Module | ModuleFactory
@@ -68,6 +70,7 @@ class FeedForward:
     name: str = field(kw_only=True, default="network")
     interface_preprocess: PreprocessFactory | None = field(kw_only=True, default=None)
     coarse: CoarseFactory | None = field(kw_only=True, default=None)
+    task: Task = field(kw_only=True, default_factory=Classification)
 
     def __post_init__(self) -> None:
         """Refuse a network without units, and modules of which no copy would be the same."""

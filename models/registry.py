@@ -1,12 +1,12 @@
 """Architectures by name; a new one is one file and one line here."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 
 from torch import nn
 
 from models.feedforward import FeedForward, Shape
+from models.imported import imported
 from models.initialisation import seeded
 from models.mlp import mlp
 from models.resnet import resnet
@@ -33,7 +33,8 @@ def build_network(
             takes ``input_shape`` and ``n_classes`` and returns a :class:`FeedForward` or an
             ``nn.Sequential`` whose first child is C, whose last is h, and whose others are the units.
         input_shape: shape of one sample.
-        n_classes: number of logits.
+        n_classes: how many numbers it is to return for a sample (or, of tokens, for each place): logits of
+            classes or of a vocabulary, or the numbers of a target.
         seed: seed of the weights of modules that the factory builds itself; those built from
             factories get theirs when they are built (:class:`models.Tearing`).
         **options: passed on to the factory, such as ``depth``.
@@ -41,7 +42,7 @@ def build_network(
     Raises:
         ValueError: unknown name, an option that the factory does not take, or one it refuses.
     """
-    factory: OwnFactory = NETWORKS[name] if name in NETWORKS else _import(name)
+    factory: OwnFactory = NETWORKS[name] if name in NETWORKS else _own(name)
     arguments = {"input_shape": input_shape, "n_classes": n_classes, **options}
     _check_arguments(name, factory, arguments)
     with seeded(seed, "network"):
@@ -74,21 +75,9 @@ def _check_arguments(name: str, factory: OwnFactory, arguments: dict[str, object
         raise ValueError(f"network {name!r} takes {taken}; {error}: {remedy}") from error
 
 
-def _import(name: str) -> OwnFactory:
+def _own(name: str) -> OwnFactory:
     """The factory at ``path.to.module:factory``."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        raise ValueError(
-            f"unknown network {name!r}: choose one of {', '.join(NETWORKS)}, "
-            "or name your own as path.to.module:factory"
-        )
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"network {name!r} cannot be imported ({error}): "
-            "the module must be importable from the folder where the command runs"
-        ) from error
+    factory = imported("network", name, NETWORKS)
     if not callable(factory):
         raise ValueError(f"network {name!r} is a {type(factory).__name__}, not a factory")
-    return factory  # type: ignore[no-any-return]
+    return factory

@@ -3,11 +3,12 @@
 import itertools
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pickle import PickleError
 from typing import cast
 
 import pandas as pd
+import torch
 from ray import cloudpickle
 from rich.console import Group
 from rich.text import Text
@@ -19,8 +20,9 @@ from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
 from models.registry import build_network
+from models.task import build_task
 from models.tearing import Tearing, plan_tearing
-from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig
+from orchestrator.config import PIPELINES, SHARING, TORN, Options, Sweep, TrialConfig
 from orchestrator.costs import Costs
 from orchestrator.data.datasets import ImageData, load_dataset
 from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
@@ -112,7 +114,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             config.network,
             config.depth,
             config.width,
-            config.seed,
+            *(config.seed, config.task, config.label_smoothing, config.strategy in SHARING),
         )
         if named not in networks:
             networks[named] = describe(config, images)
@@ -161,6 +163,7 @@ def _refuse_what_needs_gpus(
 
 def describe(config: TrialConfig, images: ImageData) -> FeedForward:
     """The trial's network for these images, known to run."""
+    task = build_task(config.task, label_smoothing=config.label_smoothing)
     network = build_network(
         config.network,
         input_shape=images.input_shape,
@@ -168,11 +171,15 @@ def describe(config: TrialConfig, images: ImageData) -> FeedForward:
         seed=config.seed,
         **config.network_options,
     )
-    returned = network.trace.output_shape  # names a component that cannot be built or run
-    if len(returned) != 1 or returned[0] < images.n_classes:
+    network = replace(network, task=task)
+    # The first to ask for the shapes: names a component that cannot be built or run.
+    returned = network.trace.output_shape
+    targets = torch.from_numpy(images.train_labels)
+    task.check(returned, targets)
+    if config.strategy in SHARING and not task.is_mean(returned, targets):
         raise ValueError(
-            f"{network.name} returns shape {returned} for an image, {config.dataset} has {images.n_classes} "
-            f"classes: the postprocess must return ({images.n_classes},), a number for each"
+            f"--strategy {config.strategy} takes the loss of a batch as the mean of its samples' losses, "
+            f"which that of --task {config.task} is not: use parareal or serial, or make it such a mean"
         )
     factories = ("the factory of C^j", network.interface_preprocess), ("the factory of F^j", network.coarse)
     for what, source in (*network.components(), *factories):

@@ -13,6 +13,7 @@ from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup
 
 from analysis.configuration import short_labels
+from models.task import Task
 from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError
@@ -65,6 +66,11 @@ def data_columns(images: ImageData, *, augment: bool) -> dict[str, Any]:
         "crop": images.pad if augment else 0,
         "flip": images.flip and augment,
     }
+
+
+def task_columns(task: Task) -> dict[str, Any]:
+    """Columns of ``trials`` that say what is measured."""
+    return {"metric": task.metric, "unit": task.unit, "better": task.better}
 
 
 Progress = Callable[[Row], None]
@@ -187,6 +193,7 @@ class _Record:
             **config_columns(job.config),
             "partition_sizes": " ".join(map(str, tearing.sizes)),
             **job.data,
+            **task_columns(tearing.network.task),
             "parameters": tearing.n_parameters,
             "parameters_coarse_network": sum(tearing.coarse_parameters),
             "devices": f"{job.resources.n_devices} {job.resources.device}",

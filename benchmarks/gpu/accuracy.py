@@ -17,6 +17,7 @@ from benchmarks.gpu.report import Report, Row, label, warm_up
 from models import PararealNetwork, plan_tearing, resnet
 from models.compute import Compute
 from models.recorder import Recorder
+from models.task import Classification
 from models.tearing import Tearing
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.optimizer import make_optimizer
@@ -166,13 +167,13 @@ class Training:
     def validate(self, batches: Batches) -> Row:
         """Error rate in % and loss on all validation images."""
         self._network.eval()
-        total = Totals(self._compute.device)
+        total = Totals(Classification(), self._compute.device)
         for step in range(batches.n_validation_steps):
             images, labels = batches.validation(step)
             with self._compute.autocast():
                 logits = self._network(images)
             total.add(F.cross_entropy(logits, labels), logits, labels)
-        return {"error": total.error, "loss": total.loss}
+        return {"error": total.metric, "loss": total.loss}
 
 
 def lines(rows: list[Row]) -> list[str]:

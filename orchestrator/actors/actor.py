@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.initialisation import derive_seed, reseed
 from models.recorder import Recorder
+from models.tearing import Tearing
 from orchestrator.actors.clock import Clock
 from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.actors.liveness import show_life
@@ -62,6 +63,7 @@ class Actor:
 
     Args:
         config: the trial.
+        tearing: the torn network, of which this actor has a part.
         data: the trial's images; every actor derives the same batches from them.
         resources: what the actor has reserved.
         part: the actor's name within the gang, such as ``"subnetwork-2"``.
@@ -72,13 +74,16 @@ class Actor:
     recorder: Recorder
     clock: Clock
 
-    def __init__(self, config: TrialConfig, data: ImageData, resources: GangResources, *, part: str) -> None:
+    def __init__(
+        self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources, *, part: str
+    ) -> None:
         self.config = config
         self.part = part
         self.device, self._core_locks = take_device(resources)
         self.host = ray.util.get_node_ip_address()
         self.compute = config.compute(self.device)
         self.compute.settle()
+        self.task = tearing.network.task
         self.cuda_ipc = resources.cuda_ipc
         self.batches = Batches(
             data,
@@ -241,10 +246,10 @@ class Actor:
             metrics = {
                 "learning_rate": self._rate,
                 "train_loss": training.loss,
-                "train_error": training.error,
+                "train_error": training.metric,
             }
         if validation is not None:
-            metrics |= {"validation_loss": validation.loss, "validation_error": validation.error}
+            metrics |= {"validation_loss": validation.loss, "validation_error": validation.metric}
         return EpochReport(
             completed,
             seconds,

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import distributed as dist
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from models.parareal import PararealNetwork
@@ -44,7 +43,7 @@ class DataParallelActor(ProcessGroupActor):
     ) -> None:
         import torch._dynamo  # noqa: F401 - what DistributedDataParallel imports is not the network's memory
 
-        super().__init__(config, j, data, resources, name="worker")
+        super().__init__(config, tearing, j, data, resources, name="worker")
         self.computes_loss = self.rank == 0
         self._uses_all = tearing.network.uses_all
         self.own(PararealNetwork(tearing))
@@ -74,10 +73,10 @@ class DataParallelActor(ProcessGroupActor):
     def train_step(self, epoch: int, step: int, total: Totals) -> None:
         """One optimizer step; what is looked at is the loss summed over the workers."""
         images, labels = (part.tensor_split(self.size)[self.rank] for part in self.batches.train(epoch, step))
-        whole = Totals(self.device)
+        whole = Totals(self.task, self.device)
         with self.clock("worker.forward"), self.compute.autocast():
             logits = self.parallel(images)
-            loss = F.cross_entropy(logits, labels)
+            loss = self.task.loss(logits, labels)
             whole.add(loss, logits, labels)
         self.optimizer.zero_grad()
         with self.clock("worker.backward"):  # gradients travel as they come
@@ -95,11 +94,11 @@ class DataParallelActor(ProcessGroupActor):
         for buffer in self.module.buffers():
             if buffer.device == self.device:  # on the CPU of GPUs' hosts are counters, equal everywhere
                 dist.broadcast(buffer, src=0)
-        total = Totals(self.device)
+        total = Totals(self.task, self.device)
         for step in range(self.rank, self.batches.n_validation_steps, self.size):
             images, labels = self.batches.validation(step)
             with self.compute.autocast():
                 logits = self.module(images)
-            total.add(F.cross_entropy(logits, labels), logits, labels)
+            total.add(self.task.loss(logits, labels), logits, labels)
         dist.all_reduce(total.sums)
         return total

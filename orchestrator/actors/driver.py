@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models.autograd import seed_gradient
 from models.recorder import Recorder
@@ -41,7 +40,7 @@ class DriverActor(Actor):
     def __init__(
         self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
     ) -> None:
-        super().__init__(config, data, resources, part="driver")
+        super().__init__(config, tearing, data, resources, part="driver")
         n = tearing.n_subnetworks
         self.shapes = [tearing.shape(j + 1) for j in range(1, n + 1)]  # of r_1 … r_{N−1}, y_N
         self.own(
@@ -86,7 +85,7 @@ class DriverActor(Actor):
         """
         self.start_epoch(epoch)
         self.module.train()
-        total, watch = Totals(self.device), FiniteWatch(self.device)
+        total, watch = Totals(self.task, self.device), FiniteWatch(self.device)
         start = time.perf_counter()
         arriving = self._post_receives(self.config.batch_size)
         for step in range(self.batches.n_train_steps):
@@ -188,7 +187,7 @@ class DriverActor(Actor):
         """Logits and loss of ỹ."""
         with self.compute.autocast():
             logits = self.postprocess(_branch(leaf))
-            return logits, F.cross_entropy(logits, labels)
+            return logits, self.task.loss(logits, labels)
 
     def _backward(self, loss: Tensor, leaves: list[Tensor], corrections: list[Tensor]) -> list[Transfer]:
         """Back through h, F^{N−1} … F^1; every subnetwork's gradient is sent the moment it exists."""
@@ -222,7 +221,7 @@ class DriverActor(Actor):
         """Loss and error over the validation set, through the same parallel path."""
         self.module.eval()
         clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
-        total = Totals(self.device)
+        total = Totals(self.task, self.device)
         for step in range(self.batches.n_validation_steps):
             labels = self.batches.validation_labels(step)
             draw = partial(self.draw, "validation", step)
@@ -230,7 +229,7 @@ class DriverActor(Actor):
             draw("postprocess", 0)
             with self.compute.autocast():
                 logits = self.postprocess(leaves[-1])
-            total.add(F.cross_entropy(logits, labels), logits, labels)
+            total.add(self.task.loss(logits, labels), logits, labels)
         self.clock = clock
         return total
 

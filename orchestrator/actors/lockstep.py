@@ -23,7 +23,7 @@ class LockstepActor(Actor, ABC):
         """Train one epoch (1-based) and validate."""
         self.start_epoch(epoch)
         self.module.train()
-        total, self.watch = Totals(self.device), FiniteWatch(self.device)
+        total, self.watch = Totals(self.task, self.device), FiniteWatch(self.device)
         start = time.perf_counter()
         for step in range(self.batches.n_train_steps):
             if not self.watch.finite():  # at the step before: a GPU does not run dry for this step's loss

@@ -1,35 +1,44 @@
-"""Loss and error rate over the batches of an epoch."""
+"""Loss and metric over the batches of an epoch."""
 
 import torch
 from torch import Tensor
+
+from models.task import Task
 
 
 class Totals:
     """Sums over batches, kept on the device until asked for.
 
+    Args:
+        task: says what is added up.
+        device: where.
+
     Attributes:
-        sums: loss, wrong answers and images, (3,) in float64; those of several processes add up.
+        sums: loss and samples, then the task's own, (2 + n_sums,) in float64; several processes' add up.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task = task
+        self.sums = torch.zeros(2 + task.n_sums, dtype=torch.float64, device=device)
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add one batch: its mean loss, logits (batch, n_classes) and labels (batch,); waits for nothing."""
-        n = len(labels)
-        wrong = (logits.argmax(dim=1) != labels).sum()
-        images = torch.full_like(wrong, n, dtype=torch.float64)  # a kernel: a tensor of a number is a copy
-        self.sums += torch.stack([loss.detach().double() * n, wrong.double(), images])
+    @torch.no_grad()
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Add one batch: its mean loss, outputs (batch, …) and targets (batch, …); waits for nothing."""
+        n = torch.full_like(
+            loss, len(targets), dtype=torch.float64
+        )  # a kernel: a tensor of a number is a copy
+        of_task = self._task.sums(outputs.detach(), targets).double()
+        self.sums += torch.cat([torch.stack([loss.detach().double() * n, n]), of_task])
 
     @property
     def loss(self) -> float:
-        """Mean loss an image."""
-        return float(self.sums[0] / self.sums[2])
+        """Mean loss a sample."""
+        return float(self.sums[0] / self.sums[1])
 
     @property
-    def error(self) -> float:
-        """Error rate in %."""
-        return float(100 * self.sums[1] / self.sums[2])
+    def metric(self) -> float:
+        """The task's figure."""
+        return self._task.value(self.sums[2:].tolist())
 
 
 class FiniteWatch:

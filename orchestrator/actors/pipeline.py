@@ -6,7 +6,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn import functional as F
 
 from models.compute import Compute
 from models.feedforward import Shape
@@ -44,7 +43,7 @@ class PipelineActor(ProcessGroupActor):
     ) -> None:
         import orchestrator.actors.stage  # noqa: F401 - now, so that what it imports is not the network's memory
 
-        super().__init__(config, j, data, resources, name="stage")
+        super().__init__(config, tearing, j, data, resources, name="stage")
         self.first, self.computes_loss = self.rank == 0, self.rank == self.size - 1
         self.reads = tearing.network.input_shape if self.first else tearing.shape(j)
         self.returns = tearing.network.trace.output_shape if self.computes_loss else tearing.shape(j + 1)
@@ -117,7 +116,7 @@ class PipelineActor(ProcessGroupActor):
     @torch.no_grad()
     def validate(self) -> Totals:
         """Loss and error over the validation set, batch by batch from stage to stage."""
-        total = Totals(self.device)
+        total = Totals(self.task, self.device)
         for step in range(self.batches.n_validation_steps):
             images, labels = self.batches.validation(step)
             if not self.first:
@@ -126,7 +125,7 @@ class PipelineActor(ProcessGroupActor):
                 dist.recv(images, self.rank - 1)
             output = self.module(images)
             if self.computes_loss:
-                total.add(F.cross_entropy(output, labels), output, labels)
+                total.add(self.task.loss(output, labels), output, labels)
             else:
                 dist.send(output, self.rank + 1)
         return total
@@ -134,7 +133,7 @@ class PipelineActor(ProcessGroupActor):
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of a micro-batch."""
         with self.clock("stage.forward"), self.compute.autocast():
-            return F.cross_entropy(logits, labels)
+            return self.task.loss(logits, labels)
 
 
 class _Stage(nn.Sequential):

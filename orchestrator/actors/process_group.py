@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from torch import distributed as dist
 
+from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.lockstep import LockstepActor
 from orchestrator.actors.transport import Rendezvous, TransportError
@@ -25,6 +26,7 @@ class ProcessGroupActor(LockstepActor):
 
     Args:
         config: the trial.
+        tearing: the network.
         j: which of the actors, 1-based.
         data: the trial's images.
         resources: what the actor has reserved.
@@ -32,9 +34,16 @@ class ProcessGroupActor(LockstepActor):
     """
 
     def __init__(
-        self, config: TrialConfig, j: int, data: ImageData, resources: GangResources, *, name: str
+        self,
+        config: TrialConfig,
+        tearing: Tearing,
+        j: int,
+        data: ImageData,
+        resources: GangResources,
+        *,
+        name: str,
     ) -> None:
-        super().__init__(config, data, resources, part=f"{name}-{j}")
+        super().__init__(config, tearing, data, resources, part=f"{name}-{j}")
         self.rank, self.size = j - 1, config.n_subnetworks
 
     def connect(self, rendezvous: Rendezvous) -> None:

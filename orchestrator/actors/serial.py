@@ -5,7 +5,6 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.parareal import PararealNetwork
 from models.tearing import Tearing
@@ -32,7 +31,7 @@ class SerialActor(LockstepActor):
     def __init__(
         self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
     ) -> None:
-        super().__init__(config, data, resources, part="network")
+        super().__init__(config, tearing, data, resources, part="network")
         self.own(PararealNetwork(tearing))
 
     def train_step(self, epoch: int, step: int, total: Totals) -> None:
@@ -62,7 +61,7 @@ class SerialActor(LockstepActor):
         """Logits and loss."""
         with self.compute.autocast():
             logits = self.module(images)
-            return logits, F.cross_entropy(logits, labels)
+            return logits, self.task.loss(logits, labels)
 
     def _backward(self, loss: Tensor) -> None:
         self.optimizer.zero_grad()
@@ -71,11 +70,11 @@ class SerialActor(LockstepActor):
     @torch.no_grad()
     def validate(self) -> Totals:
         """Loss and error over the validation set."""
-        total = Totals(self.device)
+        total = Totals(self.task, self.device)
         for step in range(self.batches.n_validation_steps):
             images, labels = self.batches.validation(step)
             self._seed("validation", step)
             with self.compute.autocast():
                 logits = self.module(images)
-            total.add(F.cross_entropy(logits, labels), logits, labels)
+            total.add(self.task.loss(logits, labels), logits, labels)
         return total

@@ -44,7 +44,7 @@ class SubnetworkActor(Actor):
     def __init__(
         self, config: TrialConfig, tearing: Tearing, j: int, data: ImageData, resources: GangResources
     ) -> None:
-        super().__init__(config, data, resources, part=f"subnetwork-{j}")
+        super().__init__(config, tearing, data, resources, part=f"subnetwork-{j}")
         self.j = j
         self.own(
             nn.ModuleDict({"preprocess": tearing.build_preprocess(j), "units": tearing.build_subnetwork(j)})

@@ -5,13 +5,15 @@ from orchestrator.config.data import DataOptions
 from orchestrator.config.network import NetworkOptions
 from orchestrator.config.options import Devices, Options
 from orchestrator.config.sweep import Sweep
-from orchestrator.config.tearing import PIPELINES, TORN, Strategy, TearingOptions
+from orchestrator.config.task import TaskOptions
+from orchestrator.config.tearing import PIPELINES, SHARING, TORN, Strategy, TearingOptions
 from orchestrator.config.training import Schedule, TrainingOptions
 from orchestrator.config.trial import GROUPS, TrialConfig
 
 __all__ = [
     "GROUPS",
     "PIPELINES",
+    "SHARING",
     "TORN",
     "ComputeOptions",
     "DataOptions",
@@ -21,6 +23,7 @@ __all__ = [
     "Schedule",
     "Strategy",
     "Sweep",
+    "TaskOptions",
     "TearingOptions",
     "TrainingOptions",
     "TrialConfig",

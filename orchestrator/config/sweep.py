@@ -71,6 +71,8 @@ class Sweep(_Values):  # type: ignore[misc]  # the options are declared once, in
 
 def _without_what_has_no_effect(options: dict[str, Any]) -> dict[str, Any]:
     """The same trial's options, those of no effect with one value, so that no trial is run twice."""
+    if options["task"] == "regression":
+        options["label_smoothing"] = 0.0
     if options["optimizer"] == "sgd":
         options["beta2"] = TrialConfig.beta2
     else:

@@ -10,6 +10,8 @@ Strategy = Literal["parareal", "serial", "data_parallel", "gpipe", "1f1b"]
 TORN: tuple[Strategy, ...] = ("parareal", "serial")
 """Strategies that train the torn network f̃; the others train the original f, on several devices too."""
 PIPELINES: tuple[Strategy, ...] = ("gpipe", "1f1b")
+SHARING: tuple[Strategy, ...] = ("data_parallel", *PIPELINES)
+"""Strategies under which no device ever has a whole batch at once."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,16 @@ from orchestrator.config.compute import ComputeOptions
 from orchestrator.config.data import DataOptions
 from orchestrator.config.network import NetworkOptions
 from orchestrator.config.option import as_before, spelt
+from orchestrator.config.task import TaskOptions
 from orchestrator.config.tearing import PIPELINES, TORN, TearingOptions
 from orchestrator.config.training import TrainingOptions
 
-GROUPS = (NetworkOptions, TearingOptions, DataOptions, TrainingOptions, ComputeOptions)
+GROUPS = (NetworkOptions, TearingOptions, DataOptions, TaskOptions, TrainingOptions, ComputeOptions)
 """The groups of options, each a class that declares them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TrainingOptions, ComputeOptions):
+class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, TrainingOptions, ComputeOptions):
     """One trial: one network, torn one way, trained once. Everything that decides its result.
 
     Raises:

@@ -30,6 +30,28 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         (2, {"nesterov": True, "schedule": "cosine_by_step", "clip_norm": 1e-2}),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (2, {"strategy": "1f1b", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
+        (3, {"label_smoothing": 0.1}),
+        (3, {"task": "tests.integration.expectation:Expectation"}),
+        (
+            2,
+            {
+                "task": "tests.integration.expectation:Expectation",
+                "strategy": "data_parallel",
+                "network": "mlp",
+                "depth": 6,
+                "width": 12,
+            },
+        ),
+        (
+            2,
+            {
+                "task": "tests.integration.expectation:Expectation",
+                "strategy": "gpipe",
+                "network": "mlp",
+                "depth": 6,
+                "width": 12,
+            },
+        ),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2
         (2, {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
         (2, ONE_STEP_IN_BFLOAT16 | {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),

@@ -74,7 +74,7 @@ def test_a_factory_may_return_a_sequential(own_module: str, factory: str) -> Non
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnext", {}, r"unknown network 'resnext': choose one of resnet.*path\.to\.module:factory"),
+        ("resnext", {}, r"unknown network 'resnext': choose one of resnet.*path\.to\.module:name"),
         ("resnet", {"depht": 2}, "'resnet' takes depth, .*'depht': leave depht out with --depht None"),
         ("registry_test_networks:tiny", {"depth": 3}, "'depth': leave depth out with --depth None"),
         ("registry_test_networks:deaf", {}, "takes depth; .*: add input_shape and n_classes"),

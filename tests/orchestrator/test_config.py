@@ -48,6 +48,8 @@ OTHER = {
     "channels_last": True,
     "compiled": True,
     "graphs": True,
+    "task": "regression",
+    "label_smoothing": 0.1,
     "optimizer": "adamw",
     "warmup": 0.5,
     "nesterov": True,

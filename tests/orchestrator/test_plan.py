@@ -73,8 +73,14 @@ def broken_parquet(tmp_path):
         ({"network": ("alexnet",)}, "unknown network 'alexnet': choose one of resnet"),
         ({"network": ("no.such.module:net",)}, "'no.such.module:net' cannot be imported"),
         ({"network": ("math:pi",)}, "is a float, not a factory"),
+        ({"task": "regression"}, "Regression: no loss of outputs of shape"),
+        ({"task": "math:pi"}, "task 'math:pi' is a float: make it a"),
+        (
+            {"task": "tests.integration.expectation:Largest", "strategy": ("parareal", "data_parallel")},
+            "--strategy data_parallel takes the loss of a batch as the mean of its samples' losses",
+        ),
         ({"dataset": ("synthetic:1x7x7x4x64",), "preprocess": ("patch",)}, "do not tile an image of 7×7"),
-        ({"n_subnetworks": (0,)}, "--n-subnetworks 0: give at least 1"),
+        ({"n_subnetworks": (0,)}, "--n-subnetworks 0: give 1 or more"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_line_or_two(changes, message):

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from models.mlp import mlp
+from models.tearing import plan_tearing
 from orchestrator.actors import actor as module_of_actor
 from orchestrator.actors.actor import Actor
 from orchestrator.actors.learning_rate import learning_rate
@@ -24,6 +26,7 @@ CONFIG = replace(
     milestones=(2,),
 )
 DATA = load_dataset(CONFIG.dataset)
+TEARING = plan_tearing(mlp(input_shape=(1, 4, 4), n_classes=3), 2)
 
 
 def module():
@@ -32,7 +35,9 @@ def module():
 
 
 def make_actor(part="subnetwork-1", **options):
-    actor = Actor(replace(CONFIG, **options), DATA, GangResources(3, "cpu", cpus=0.1, gpus=0.0), part=part)
+    actor = Actor(
+        replace(CONFIG, **options), TEARING, DATA, GangResources(3, "cpu", cpus=0.1, gpus=0.0), part=part
+    )
     actor.own(module())
     return actor
 
@@ -129,7 +134,9 @@ def test_the_rate_of_an_epochs_last_step_is_reported():
     for step in range(3):
         actor.take_step(step, component="network")
     expected = learning_rate(actor.config, 2, 2, 3)
-    assert actor.report(True, 2.0, Totals(actor.device)).metrics["learning_rate"] == expected
+    total = Totals(actor.task, actor.device)
+    total.add(torch.tensor(1.0), torch.eye(3), torch.arange(3))
+    assert actor.report(True, 2.0, total).metrics["learning_rate"] == expected
 
 
 def test_only_the_actor_that_computes_the_loss_reports_metrics():
@@ -140,7 +147,7 @@ def test_only_the_actor_that_computes_the_loss_reports_metrics():
     assert report.metrics == {}
     assert (report.completed, report.seconds) == (True, 2.0)
 
-    training, validation = Totals(actor.device), Totals(actor.device)
+    training, validation = Totals(actor.task, actor.device), Totals(actor.task, actor.device)
     training.add(torch.tensor(1.5), torch.eye(3), torch.tensor([0, 1, 0]))
     validation.add(torch.tensor(0.5), torch.eye(3), torch.tensor([0, 1, 2]))
     assert actor.report(True, 2.0, training, validation).metrics == {

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import distributed as dist
 
+from models.mlp import mlp
+from models.tearing import plan_tearing
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.process_group import ProcessGroupActor
 from orchestrator.actors.transport import TransportError, open_store
@@ -24,7 +26,7 @@ class Member(ProcessGroupActor):
         return torch.tensor(0.0)
 
     def validate(self):
-        return Totals(self.device)
+        return Totals(self.task, self.device)
 
 
 @pytest.fixture
@@ -33,7 +35,10 @@ def member():
         n_subnetworks=(2,), seed=(0,), dataset=("synthetic:1x4x4x3x24",), batch_size=(8,)
     ).trials()[0]
     data = load_dataset(config.dataset)
-    return Member(replace(config, strategy="gpipe"), 2, data, GangResources(2, "cpu", 0.1, 0.0), name="stage")
+    tearing = plan_tearing(mlp(input_shape=(1, 4, 4), n_classes=3), 2)
+    return Member(
+        replace(config, strategy="gpipe"), tearing, 2, data, GangResources(2, "cpu", 0.1, 0.0), name="stage"
+    )
 
 
 def wait_for_a_silent_peer():

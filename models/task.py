@@ -1,0 +1,246 @@
+"""What a network is trained for: a loss, and a figure that people read, made of sums over samples.
+
+A task of your own is a class or an object of :class:`Task`:
+
+    class MeanAbsolute(Task):
+        metric, unit = "mean absolute error", "°C"
+
+        def loss(self, outputs, targets):
+            return F.l1_loss(outputs, targets)
+
+        def sums(self, outputs, targets):
+            return torch.stack([(outputs - targets).abs().sum(), outputs.new_tensor(targets.numel())])
+
+        def value(self, sums):
+            return sums[0] / sums[1]
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.imported import imported
+
+_FEW = 4
+
+
+class Task(ABC):
+    """A loss and a metric.
+
+    Attributes:
+        metric: what the figure is called: "error", "RMSE", "perplexity".
+        unit: its unit, such as "%"; "" for what has none.
+        better: whether a lower or a higher figure is better.
+        n_sums: how many numbers :meth:`sums` returns.
+    """
+
+    metric: str
+    unit: str = ""
+    better: Literal["lower", "higher"] = "lower"
+    n_sums: int = 2
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss, (): a mean over the samples of a batch, all of equal weight.
+
+        Args:
+            outputs: of the network, (batch, …), in the type that it computes in.
+            targets: (batch, …).
+        """
+
+    @abstractmethod
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Sums over a batch, (n_sums,): of those of all batches :meth:`value` makes the metric."""
+
+    @abstractmethod
+    def value(self, sums: Sequence[float]) -> float:
+        """The metric, from the sums over all samples."""
+
+    def check(self, output_shape: tuple[int, ...], targets: Tensor) -> None:
+        """See that loss and metric can be had of outputs of this shape for a data set's targets.
+
+        Raises:
+            ValueError: they cannot; the message says which.
+        """
+        targets = targets[:_FEW]
+        outputs = torch.zeros(len(targets), *output_shape, requires_grad=True)
+        given = (
+            f"outputs of shape {tuple(outputs.shape)} and targets of {tuple(targets.shape)} {targets.dtype}"
+        )
+        for name, shape in (("loss", ()), ("sums", (self.n_sums,))):
+            try:
+                result = getattr(self, name)(outputs, targets)
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                raise ValueError(f"{self}: no {name} of {given}: {error}") from error
+            got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            if got != shape:
+                raise ValueError(f"{self}: {name} of {given} is {got}: return a tensor of shape {shape}")
+            if name == "loss" and not result.requires_grad:
+                raise ValueError(f"{self}: the loss does not depend on the outputs: nothing can be trained")
+        value = self.value(self.sums(outputs.detach(), targets).tolist())
+        if not isinstance(value, float):
+            raise ValueError(f"{self}: value is a {type(value).__name__}: return a float")
+
+    def n_outputs(self, targets: Tensor) -> int:
+        """How many numbers a network is to return for a sample, or for each of its places."""
+        return prod(targets.shape[1:]) if targets.is_floating_point() else int(targets.max()) + 1
+
+    def is_mean(self, output_shape: tuple[int, ...], targets: Tensor) -> bool:
+        """Whether the loss of a batch is the mean of its samples' losses."""
+        targets = targets[:_FEW]
+        generator = torch.Generator().manual_seed(0)
+        outputs = torch.randn(len(targets), *output_shape, generator=generator, dtype=torch.float64)
+        whole = self.loss(outputs, targets)
+        parts = [self.loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(targets))]
+        return math.isclose(float(whole), float(torch.stack(parts).mean()), rel_tol=1e-4)
+
+    def __str__(self) -> str:
+        """Its class's name."""
+        return type(self).__name__
+
+
+class Classification(Task):
+    """One of K classes: cross entropy, and the share of wrong answers.
+
+    Outputs are logits (batch, K' ≥ K), targets are class numbers (batch,).
+
+    Args:
+        label_smoothing: share of a target's weight that all classes get alike (Szegedy et al., 2016).
+    """
+
+    metric, unit = "error", "%"
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self._label_smoothing = label_smoothing
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy."""
+        return F.cross_entropy(outputs, targets, label_smoothing=self._label_smoothing)
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Wrong answers and samples."""
+        wrong = (outputs.argmax(dim=1) != targets).sum()
+        return torch.stack(
+            [wrong, torch.full_like(wrong, len(targets))]
+        )  # a kernel: a number's tensor is a copy
+
+    def value(self, sums: Sequence[float]) -> float:
+        """Error rate in %."""
+        return 100 * sums[0] / sums[1]
+
+    def check(self, output_shape: tuple[int, ...], targets: Tensor) -> None:
+        """See that there is a logit for each class among the targets.
+
+        Raises:
+            ValueError: there is not.
+        """
+        if targets.ndim != 1 or targets.is_floating_point():
+            raise ValueError(
+                f"classification takes targets (samples,) of whole numbers, these are {tuple(targets.shape)} "
+                f"{targets.dtype}: give --task regression, next_token or your own"
+            )
+        n_classes = int(targets.max()) + 1
+        if len(output_shape) != 1 or output_shape[0] < n_classes:
+            raise ValueError(
+                f"the network returns shape {output_shape} for a sample, the data have {n_classes} "
+                f"classes: the postprocess must return ({n_classes},), a number for each"
+            )
+
+
+class Regression(Task):
+    """Numbers: mean squared error, and its root in the targets' own unit. Outputs and targets (batch, …)."""
+
+    metric = "RMSE"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error."""
+        return F.mse_loss(outputs.view_as(targets), targets.to(outputs.dtype))
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Squared errors and numbers."""
+        squares = (outputs.view_as(targets).double() - targets).square().sum()
+        return torch.stack([squares, torch.full_like(squares, targets.numel())])
+
+    def value(self, sums: Sequence[float]) -> float:
+        """Root of the mean squared error."""
+        return math.sqrt(sums[0] / sums[1])
+
+
+class NextToken(Task):
+    """The next token at every place: cross entropy, and perplexity.
+
+    Outputs are logits (batch, tokens, vocabulary), targets token numbers (batch, tokens).
+
+    Args:
+        label_smoothing: as for a :class:`Classification`; the perplexity is without it.
+    """
+
+    metric = "perplexity"
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self._label_smoothing = label_smoothing
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross entropy of a token."""
+        return F.cross_entropy(
+            outputs.flatten(0, 1), targets.flatten(), label_smoothing=self._label_smoothing
+        )
+
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy of all tokens, and their number."""
+        total = F.cross_entropy(outputs.flatten(0, 1).double(), targets.flatten(), reduction="sum")
+        return torch.stack([total, torch.full_like(total, targets.numel())])
+
+    def value(self, sums: Sequence[float]) -> float:
+        """Perplexity: exp of the mean cross entropy; infinite where that is beyond all numbers."""
+        try:
+            return math.exp(sums[0] / sums[1])
+        except OverflowError:
+            return math.inf
+
+    def check(self, output_shape: tuple[int, ...], targets: Tensor) -> None:
+        """See that there is a logit for each token of the vocabulary at each place.
+
+        Raises:
+            ValueError: there is not.
+        """
+        if targets.ndim != 2 or targets.is_floating_point():
+            raise ValueError(
+                "next_token takes targets (samples, tokens) of whole numbers, these are "
+                f"{tuple(targets.shape)} {targets.dtype}"
+            )
+        n_tokens, least = targets.shape[1], int(targets.max()) + 1
+        if len(output_shape) != 2 or output_shape[0] != n_tokens or output_shape[1] < least:
+            raise ValueError(
+                f"the network returns shape {output_shape} for a sample of {n_tokens} tokens of {least}: the "
+                f"postprocess must return ({n_tokens}, {least}), a number for each that may come next"
+            )
+
+
+TASKS: dict[str, Callable[[float], Task]] = {
+    "classification": Classification,
+    "regression": lambda label_smoothing: Regression(),
+    "next_token": NextToken,
+}
+"""By name, from the label smoothing, which means nothing to some."""
+
+
+def build_task(name: str, *, label_smoothing: float = 0.0) -> Task:
+    """The task called ``name``, or your own as ``path.to.module:name``.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name in TASKS:
+        return TASKS[name](label_smoothing)
+    own = imported("task", name, TASKS)
+    task = own() if isinstance(own, type) else own
+    if not isinstance(task, Task):
+        raise ValueError(f"task {name!r} is a {type(task).__name__}: make it a models.task.Task")
+    return task

@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from analysis.chart import MARKERS, Chart, Panel, finish, shade
 from analysis.configuration import FOLLOWS_N, TEARING, dataset_name, heading, identify, network_name, varying
+from analysis.measure import Measure, measure_of
 from analysis.time_to_error import UNITS, time_unit, with_elapsed
 
 LINE_STYLES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
@@ -80,24 +81,29 @@ def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
     if runs.empty:
         return Chart([], "No epoch has been recorded yet.")
     groups = [
-        (title, dataset, list(_curves(members, errors, elapsed))) for title, dataset, members in _groups(runs)
+        (title, dataset, measure_of(members), list(_curves(members, errors, elapsed)))
+        for title, dataset, members in _groups(runs)
     ]
     drawn = [curve for *_, curves in groups for curve in curves]
     styles = _styles(drawn)
     panels = []
-    for title, dataset, curves in groups:
-        comparable = [c for _, other, rest in groups if other == dataset for c in rest]
-        panels.append(Panel(title, _painter(curves, comparable, styles, axis)))
+    for title, dataset, measure, curves in groups:
+        comparable = [c for _, *other, rest in groups if other == [dataset, measure] for c in rest]
+        panels.append(Panel(title, _painter(curves, comparable, styles, axis, measure)))
     return Chart(panels, _note(drawn))
 
 
 def _painter(
-    curves: list[Curve], comparable: list[Curve], styles: dict[tuple[Any, ...], dict[str, Any]], axis: str
+    curves: list[Curve],
+    comparable: list[Curve],
+    styles: dict[tuple[Any, ...], dict[str, Any]],
+    axis: str,
+    measure: Measure,
 ) -> Callable[[Axes], None]:
     """What draws one panel, with the limits of all comparable ones."""
 
     def draw(axes: Axes) -> None:
-        _set_axes(axes, comparable, axis)
+        _set_axes(axes, comparable, axis, measure)
         for curve in curves:
             _draw(axes, curve, styles[curve.key])
         if axis != EPOCH:
@@ -203,15 +209,20 @@ def _draw(axes: Axes, curve: Curve, style: dict[str, Any]) -> None:
     axes.plot(curve.mean.index, curve.mean, label=curve.label, **staggered)
 
 
-def _set_axes(axes: Axes, curves: list[Curve], axis: str) -> None:
+def _set_axes(axes: Axes, curves: list[Curve], axis: str, measure: Measure) -> None:
     """Choose limits by what comes after the first quarter of each of ``curves``."""
     late = [curve.mean.iloc[len(curve.mean) // 4 :] for curve in curves]
-    top = 1.25 * max(float(errors.quantile(0.85)) for errors in late)
-    bottom = min(float(curve.seeds.min().min()) for curve in curves)
     axes.set_xlabel(axis)
-    axes.set_ylabel("Validation error (%)")
+    axes.set_ylabel(f"Validation {measure.title}")
     if axis == EPOCH:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if measure.better == "higher":
+        worst = min(float(values.quantile(0.15)) for values in late)
+        best = max(float(curve.seeds.max().max()) for curve in curves)
+        axes.set_ylim(worst - 0.25 * (best - worst), best + 0.03 * (best - worst))
+        return
+    top = 1.25 * max(float(errors.quantile(0.85)) for errors in late)
+    bottom = min(float(curve.seeds.min().min()) for curve in curves)
     if bottom > 0:
         axes.set(yscale="log", ylim=(0.92 * bottom, top))
         wide = top / bottom > 3

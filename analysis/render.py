@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,6 +15,7 @@ from rich.text import Text
 from analysis import published
 from analysis.configuration import dataset_name, heading, network_name, strategy_name
 from analysis.markup import fill
+from analysis.measure import COLUMNS, SEVERAL, Measure, measure_of
 from analysis.time_to_error import UNITS, time_unit
 
 MISSING = "–"
@@ -110,14 +111,23 @@ def text_table1(table: pd.DataFrame) -> TextTable:
     cells = _texts(table, described.drop(["network", "depth", "n_subnetworks"]))
     datasets = table["dataset"].unique()
     spare = _redundant(cells, "N_c", "Strategy", *(["Data set"] if len(datasets) == 1 else []))
-    cells["Error (%)"] = [
-        _number(mean) if pd.isna(std) else f"{_number(mean)} ± {_number(std)}"
+    measure = measure_of(table)
+    number = _number if measure.unit == "%" else _significant
+    if measure == SEVERAL:
+        cells["Metric"] = [
+            f"{metric} ({unit})" if unit else metric
+            for metric, unit in zip(table["metric"], table["unit"], strict=True)
+        ]
+    title = measure.title[:1].upper() + measure.title[1:]
+    cells[title if measure != SEVERAL else "Value"] = [
+        number(mean) if pd.isna(std) else f"{number(mean)} ± {number(std)}"
         for mean, std in zip(table["error"], table["std"], strict=True)
     ]
     cells["Seeds"] = table["n"].astype(str)
     cells["Published (%)"] = _numbers(table["published"])
     cells["Difference to N = 1"] = [
-        _interval(*row) for row in table[["difference", "ci_low", "ci_high"]].itertuples(index=False)
+        _interval(*row, number=number)
+        for row in table[["difference", "ci_low", "ci_high"]].itertuples(index=False)
     ]
     others = table.loc[:, "running":].astype(str)
     cells["Not in the mean"] = [
@@ -126,18 +136,19 @@ def text_table1(table: pd.DataFrame) -> TextTable:
     ]
     where = f" on {dataset_name(datasets[0])}" if len(datasets) == 1 else ""
     note = (
-        f"Validation error (%){where} after the last epoch: mean ± standard deviation over the seeds that "
-        "finished."
+        f"Validation {measure.title}{where} after the last epoch: mean ± standard deviation over the seeds "
+        "that finished."
         if len(table)
         else "No trial has been started yet."
     )
     if table["difference"].notna().any():
-        note += " Difference: in points; in brackets Welch's 95 % confidence interval, from two seeds on."
+        unit = f"in {measure.of_difference}; " if measure.of_difference else ""
+        note += f" Difference: {unit}in brackets Welch's 95 % confidence interval, from two seeds on."
     if table["published"].notna().any():
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):
         note += " Nothing here is comparable to the paper's ResNet-1001 on CIFAR-10 and CIFAR-100."
-    return _table("Table 1", "Error rates", cells, note, spare)
+    return _table("Table 1", "Error rates" if measure.metric == "error" else title, cells, note, spare)
 
 
 def text_table2(table: pd.DataFrame) -> TextTable:
@@ -215,14 +226,20 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
         described.drop(["network", "depth", "n_subnetworks"]),
     )
     unit = time_unit(table["seconds"].max())
-    for threshold in sorted(table["threshold"].dropna().unique(), reverse=True):
-        at = rows[rows["threshold"] == threshold].set_index("row")
+    asked = table.dropna(subset="threshold").sort_values("threshold", ascending=False)
+    for *kind, threshold in asked[[*COLUMNS, "threshold"]].drop_duplicates().itertuples(index=False):
+        measure = Measure(*kind)
+        same = (rows[list(COLUMNS)] == kind).all(axis="columns") & (rows["threshold"] == threshold)
+        at = rows[same].set_index("row")
         texts = [_reached(*row, unit=UNITS[unit]) for row in at[REACHED].itertuples(index=False)]
-        cells[f"≤ {threshold:g} %"] = pd.Series(texts, at.index).reindex(cells.index, fill_value=MISSING)
+        sign = "≤" if measure.better == "lower" else "≥"
+        name = f"{threshold:g} {measure.unit}".strip()
+        what = "" if measure.metric == "error" else f"{measure.metric} "
+        cells[f"{what}{sign} {name}"] = pd.Series(texts, at.index).reindex(cells.index, fill_value=MISSING)
     note = (
-        f"Training time in {unit} and number of epochs until the validation error (%) was as small as that; "
-        "medians over the trials that got there, each timed on the devices there were, validation not "
-        "counted. First: all its trials got there, in the shortest time of all on this data set."
+        f"Training time in {unit} and number of epochs until the validation {measure_of(table).title} was as "
+        "good as that; medians over the trials that got there, each timed on the devices there were, "
+        "validation not counted. First: all its trials got there, in the shortest time of all on this data set."
         if len(table)
         else "No epoch has been recorded yet."
     )
@@ -274,7 +291,8 @@ def _width(name: str, column: pd.Series) -> int:
     return max(min(len(text), LONG_TEXT) for text in [*_folded(name).splitlines(), *column])
 
 
-def _number(value: float, spec: str = ".2f") -> str:
+def _number(value: float, spec: str = ".2f", *, sign: str = "") -> str:
+    spec = sign + spec
     return MISSING if pd.isna(value) else format(value, spec).replace("-", "−")
 
 
@@ -297,9 +315,14 @@ def _numbers(values: pd.Series) -> list[str]:
     return [_number(value) for value in values]
 
 
-def _interval(difference: float, low: float, high: float) -> str:
-    text = _number(difference, "+.2f")
-    return text if pd.isna(low) else f"{text} [{_number(low, '+.2f')}, {_number(high, '+.2f')}]"
+def _significant(value: float, *, sign: str = "") -> str:
+    """Three digits, wherever the point is."""
+    return _number(value, ".3g", sign=sign)
+
+
+def _interval(difference: float, low: float, high: float, *, number: Callable[..., str]) -> str:
+    text, low_text, high_text = (number(value, sign="+") for value in (difference, low, high))
+    return text if pd.isna(low) else f"{text} [{low_text}, {high_text}]"
 
 
 def _right(column: pd.Series) -> bool:

@@ -90,7 +90,8 @@ def at_chance(trials: pd.DataFrame, table1: pd.DataFrame) -> list[str]:
     columns = list(table1.columns)
     varying = columns[columns.index("n_coarse_units") + 1 : columns.index("error")]
     sentences = []
-    for row in rows[(rows["error"] >= limit) & (rows["serial"] < limit)].to_dict("records"):
+    rates = rows["metric"] == "error"
+    for row in rows[rates & (rows["error"] >= limit) & (rows["serial"] < limit)].to_dict("records"):
         which = [row["label"], *(f"{heading(c)} = {row[c]}" for c in varying if pd.notna(row[c]))]
         sentences.append(
             f"{', '.join(which)}: {row['error']:.1f} % error on {dataset_name(row['dataset'])} is chance "

@@ -4,6 +4,7 @@ Both are tidy frames of plain numbers; `analysis.render` prints them.
 """
 
 import warnings
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import stats
 
 from analysis import published
 from analysis.configuration import identify, one_row_each
+from analysis.measure import Measure
 
 EpochChoice = Literal["last", "best"]
 
@@ -37,7 +39,7 @@ COMPONENTS = {
 
 
 def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "last") -> pd.DataFrame:
-    """Table 1: validation error rates (%), one row per configuration.
+    """Table 1: validation error rates (%), or other metrics, one row per configuration.
 
     Only finished trials enter the mean; the others are counted in one column per status. Trials
     of the same configuration and seed count as one seed.
@@ -50,14 +52,15 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
 
     Returns:
         Columns: dataset, network, depth, label, n_subnetworks, n_coarse_units, every other config
-        value that varies, error (mean over seeds), std (ddof = 1), n (seeds), published, difference (to
+        value that varies, error (mean over seeds, of what metric, unit and better say), std (ddof = 1),
+        n (seeds), metric, unit, better, published, difference (to
         N = 1 of the otherwise same configuration, in points), ci_low, ci_high (Welch's 95 %
         interval of the difference, where both sides have two seeds), then the number of trials
         that are running, diverged, failed.
     """
     runs = identify(trials[trials["epochs"] != 0])  # 0: only timed, not trained
     finished = runs[runs["status"] == "finished"]
-    errors = _final_errors(epochs, epoch).reindex(finished["trial_id"])
+    errors = _final_errors(trials, epochs, epoch).reindex(finished["trial_id"])
     finished = finished.assign(value=errors.to_numpy())
     per_seed = finished.groupby(["configuration", "seed"], dropna=False)["value"].mean().dropna()
     by_configuration = per_seed.groupby("configuration")
@@ -69,6 +72,7 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
         error=by_configuration.mean(),
         std=by_configuration.std(),
         n=by_configuration.size().reindex(rows.index, fill_value=0),
+        **{column: rows.get(column, default) for column, default in asdict(Measure()).items()},
     )
     paper = published.published_table1().set_index(["dataset", "n_subnetworks"])["error"]
     here = rows[["dataset", "n_subnetworks"]].join(paper, on=["dataset", "n_subnetworks"])["error"]
@@ -141,10 +145,14 @@ def component_seconds(timings: pd.DataFrame) -> pd.DataFrame:
     return seconds.assign(total=seconds.sum(axis="columns"))
 
 
-def _final_errors(epochs: pd.DataFrame, epoch: EpochChoice) -> pd.Series:
+def _final_errors(trials: pd.DataFrame, epochs: pd.DataFrame, epoch: EpochChoice) -> pd.Series:
     """Validation error by trial_id."""
     if epoch == "best":
-        return epochs.groupby("trial_id")["validation_error"].min()
+        by_trial = epochs.groupby("trial_id")["validation_error"]
+        if "better" not in trials:
+            return by_trial.min()
+        higher = trials.set_index("trial_id")["better"].reindex(by_trial.size().index) == "higher"
+        return by_trial.min().mask(higher, by_trial.max())
     ordered = epochs.sort_values("epoch").drop_duplicates("trial_id", keep="last")
     return ordered.set_index("trial_id")["validation_error"]
 

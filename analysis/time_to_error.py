@@ -1,14 +1,19 @@
 """Which N reaches an error first: training time to given validation errors."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from analysis.configuration import identify, one_row_each
+from analysis.measure import COLUMNS, Measure, measure_of
 
-ROUND = tuple(m * 10.0**e for e in (-2, -1, 0, 1) for m in (1, 1.5, 2, 3, 5, 7))
+_DIGITS = (1, 1.5, 2, 3, 5, 7)
+ROUND = tuple(m * 10.0**e for e in (-2, -1, 0, 1) for m in _DIGITS)
 """Errors (%) that are chosen from, ascending."""
+_WIDE = tuple(float(f"{m}e{e}") for e in range(-6, 7) for m in _DIGITS)
+"""Values of other metrics that are chosen from."""
 N_ERRORS = 4
 """How many are chosen for a data set."""
 UNITS = {"h": 3600.0, "min": 60.0, "s": 1.0}
@@ -31,33 +36,40 @@ def time_to_error(
 
     Returns:
         Columns: dataset, network, depth, label, n_subnetworks, n_coarse_units, every other config
-        value that varies, threshold (%), seconds and epoch (medians over the trials that reached it,
-        missing if none did), reached (how many did), n (trials with an epoch), first (whether all its
-        trials did, and no other configuration of the data set whose trials all did was faster).
+        value that varies, threshold (of what metric, unit and better say), seconds and epoch (medians
+        over the trials that reached it, missing if none did), reached (how many did), n (trials with an
+        epoch), metric, unit, better, first (whether all its trials did, and no other configuration of the
+        data set whose trials all did was faster).
     """
     epochs = with_elapsed(epochs.dropna(subset=["validation_error", "seconds"]))
     runs = identify(trials[trials["trial_id"].isin(epochs["trial_id"])])
     rows, columns = one_row_each(runs)
-    epochs = epochs.merge(runs[["trial_id", "configuration", "dataset", "status"]], on="trial_id")
+    told = [column for column in COLUMNS if column in runs]
+    epochs = epochs.merge(runs[["trial_id", "configuration", "dataset", "status", *told]], on="trial_id")
     n = runs.groupby("configuration").size()
     found = []
-    for dataset, members in epochs.groupby("dataset", sort=False):
-        for threshold in thresholds or _round_errors(members):
-            hits = members[members["validation_error"] <= threshold].drop_duplicates("trial_id")
+    for (dataset, *_), members in epochs.groupby(["dataset", *told], sort=False):
+        measure = measure_of(members)
+        for threshold in thresholds or _round_errors(members, measure):
+            hits = members[measure.reached(members["validation_error"], threshold)]
+            hits = hits.drop_duplicates("trial_id")
             by_configuration = hits.groupby("configuration")
-            table = rows.loc[rows["dataset"] == dataset, columns].assign(
+            here = rows.index.isin(members["configuration"]) & (rows["dataset"] == dataset)
+            table = rows.loc[here, columns].assign(
                 threshold=float(threshold),
                 seconds=by_configuration["elapsed"].median(),
                 epoch=by_configuration["epoch"].median().astype(float),
                 reached=by_configuration.size(),
                 n=n,
+                **asdict(measure),
             )
             table = table.fillna({"reached": 0}).astype({"reached": "Int64", "n": "Int64"})
             complete = table["seconds"].where(table["reached"] == table["n"])
             found.append(table.assign(first=complete.notna() & (complete == complete.min())))
     if not found:
         empty = rows[columns].assign(threshold=np.nan, seconds=np.nan, epoch=np.nan)
-        return empty.assign(reached=n, n=n, first=False).astype({"reached": "Int64", "n": "Int64"})
+        empty = empty.assign(reached=n, n=n, **asdict(Measure()), first=False)
+        return empty.astype({"reached": "Int64", "n": "Int64"})
     return pd.concat(found, ignore_index=True)
 
 
@@ -72,13 +84,18 @@ def time_unit(seconds: float) -> str:
     return next((unit for unit, length in UNITS.items() if seconds >= 2 * length), "s")
 
 
-def _round_errors(epochs: pd.DataFrame) -> list[float]:
-    """Errors (%) that tell the configurations of one data set apart, the largest first."""
+def _round_errors(epochs: pd.DataFrame, measure: Measure) -> list[float]:
+    """Errors that tell the configurations of one data set apart, the easiest to reach first."""
     finished = epochs[epochs["status"] == "finished"]
     counted = epochs if finished.empty else finished
-    best = counted.groupby(["configuration", "trial_id"])["validation_error"].min()
-    worst_trial = best.groupby("configuration").max()
-    low, high = np.searchsorted(ROUND, [worst_trial.min(), worst_trial.max()])
-    high = min(max(high, low + N_ERRORS - 1), len(ROUND) - 1)
+    best = counted.groupby(["configuration", "trial_id"])["validation_error"]
+    if measure.better == "higher":
+        worst_trial = best.max().groupby("configuration").min()
+        between = np.linspace(worst_trial.min(), worst_trial.max(), N_ERRORS)
+        return sorted({float(f"{value:.2g}") for value in between})
+    worst_trial = best.min().groupby("configuration").max()
+    choice = ROUND if measure.unit == "%" else _WIDE
+    low, high = np.searchsorted(choice, [worst_trial.min(), worst_trial.max()])
+    high = min(max(high, low + N_ERRORS - 1), len(choice) - 1)
     chosen = np.unique(np.linspace(high, low, N_ERRORS).round().astype(int))
-    return [ROUND[i] for i in chosen[::-1] if i < len(ROUND)]
+    return [choice[i] for i in chosen[::-1] if i < len(choice)]

@@ -10,12 +10,13 @@ from matplotlib.lines import Line2D
 
 from analysis.chart import MARKERS, Chart, Panel, finish, shade
 from analysis.configuration import UNTORN, identify, network_name, one_row_each, timed_families, variants
+from analysis.measure import COLUMNS, Measure, measure_of
 from analysis.steps import UNFELT, device_names, identified_steps
 from analysis.tables import table1
 
 MAX_NETWORKS = 3
 
-ERROR = ["difference", "ci_low", "ci_high", "n"]
+ERROR = ["difference", "ci_low", "ci_high", "n", *COLUMNS]
 SPEED_UPS: dict[str, tuple[str, dict[str, Any]]] = {
     "path": ("critical path (virtual)", {}),
     "measured": ("measured", {"markerfacecolor": "white"}),
@@ -36,8 +37,8 @@ def trade_off(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame)
 
     Returns:
         Columns: dataset, network, depth, label, n_subnetworks, n_coarse_units, every other config value
-        that varies, strategy, device, batch_size; difference, ci_low, ci_high and n as in
-        `analysis.tables.table1`; path, path_low and path_high: speed-up on the critical path and its
+        that varies, strategy, device, batch_size; difference, ci_low, ci_high, n, metric, unit and better
+        as in `analysis.tables.table1`; path, path_low and path_high: speed-up on the critical path and its
         quartiles; measured, measured_low and measured_high: the measured one's; in_turns: whether that
         was in turns; devices and cores: of a trial of it. What is not known is missing.
     """
@@ -55,6 +56,7 @@ def trade_off(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame)
         return rows.reindex(columns=shown)
     rows["timed"] = rows["trial_id"].map(keys["configuration"]).astype(int)
     rows["kind"] = device_names(rows, timings)
+    rows = rows.drop(columns=list(COLUMNS), errors="ignore")
     rows = rows.join(_errors(trials[trained], epochs), on="trial_id")
 
     rows = rows.merge(_speed_ups(trials, epochs, timings, keys), on="timed", how="left")
@@ -195,7 +197,8 @@ def _best(rows: pd.DataFrame) -> pd.Series:
             whole = rated.dropna(subset="difference")
             rated = whole if len(whole) else rated
             return rated.iloc[int(rated[measure].argmax())]
-    return rows.iloc[int(rows["difference"].argmin())]
+    higher = rows["better"].iloc[0] == "higher"
+    return rows.iloc[int(rows["difference"].argmax() if higher else rows["difference"].argmin())]
 
 
 def _facts(best: pd.Series, alike: pd.DataFrame) -> str:
@@ -219,13 +222,22 @@ def _facts(best: pd.Series, alike: pd.DataFrame) -> str:
             f"{facts[0]} ({clock}: {times}{spread})" if facts else f"steps {times} as fast ({clock}{spread})"
         ]
     if pd.notna(best["difference"]):
-        interval = [f"{best[end]:+.1f}".replace("-", "−") for end in ("ci_low", "ci_high")]
+        interval = [_difference(best, best[end], sign="+").replace("-", "−") for end in ("ci_low", "ci_high")]
         n = f"n = {best['n']}"
         known = f"{' to '.join(interval)}, {n}" if pd.notna(best["ci_low"]) else n
-        size = f"{abs(best['difference']):.1f}"
+        size = _difference(best, abs(best["difference"]))
         way = "lower" if best["difference"] < 0 else "higher"
-        facts.append(f"errors {'the same' if size == '0.0' else f'{size} points {way}'} ({known})")
+        measure = Measure(best["metric"], best["unit"], best["better"])
+        same = size.strip("0.") == ""
+        amount = "the same" if same else f"{size} {measure.of_difference}".strip() + f" {way}"
+        what = "errors" if measure.metric == "error" else measure.metric
+        facts.append(f"{what} {amount} ({known})")
     return ", ".join(facts)
+
+
+def _difference(row: pd.Series, value: float, *, sign: str = "") -> str:
+    """A difference of percentages to a tenth, of others to three digits."""
+    return format(value, f"{sign}.1f" if row["unit"] == "%" else f"{sign}.3g")
 
 
 def _where(row: pd.Series) -> str:
@@ -261,7 +273,10 @@ def _draw(axes: Axes, rows: pd.DataFrame, tearing: list[str]) -> None:
             _draw_row(axes, row, look)
         if name:
             legend[name] = look
-    axes.set(xlabel="Speed-up of a step over N = 1", ylabel="Error minus that of N = 1 (points)")
+    errors = measure_of(rows)
+    unit = f" ({errors.of_difference})" if errors.of_difference else ""
+    what = errors.metric[:1].upper() + errors.metric[1:]
+    axes.set(xlabel="Speed-up of a step over N = 1", ylabel=f"{what} minus that of N = 1{unit}")
     axes.set_xlim(left=0, right=1.12 * max(1.0, axes.dataLim.xmax))
     finish(axes, (Line2D([], [], **style) for style in legend.values()), legend)
 

@@ -6,7 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from operator import itemgetter
 from pathlib import Path
@@ -21,6 +21,8 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.configuration import short_labels
+from analysis.measure import COLUMNS as MEASURE
+from analysis.measure import Measure
 from analysis.schema import COLUMNS, SCHEMAS
 from orchestrator.storage.store import ANNOUNCED, LOCK, StoreError
 from orchestrator.terminal import Rows
@@ -48,7 +50,8 @@ class TrialStatus:
         epochs: how many were asked for.
         error: why it ended, if not well.
         epoch: how many are done.
-        validation_error: in % after the last of them, None before.
+        validation_error: after the last of them, None before.
+        measure: what that is: the error rate, or another task's metric.
         epoch_seconds: median training time of an epoch so far, None before.
     """
 
@@ -59,6 +62,7 @@ class TrialStatus:
     error: str = ""
     epoch: int = 0
     validation_error: float | None = None
+    measure: Measure = field(default_factory=Measure)
     epoch_seconds: float | None = None
 
     @property
@@ -107,7 +111,7 @@ class SweepStatus:
                 trial.label,
                 trial.status,
                 f"{trial.epoch}/{trial.epochs}",
-                "" if trial.validation_error is None else f"{trial.validation_error:.2f} %",
+                "" if trial.validation_error is None else trial.measure.value(trial.validation_error),
                 "" if trial.epoch_seconds is None else f"{trial.epoch_seconds:.1f} s",
                 "" if trial.left is None else str(trial.left),
             )
@@ -155,7 +159,8 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
         status = row["status"]
         if status == "running" and not (running and trial_id in announced):
             status = "interrupted"
-        trial = replace(trials[trial_id], status=status, error=row["error"])
+        measure = Measure(**{name: row[name] for name in MEASURE if row.get(name) is not None})
+        trial = replace(trials[trial_id], status=status, error=row["error"], measure=measure)
         if epochs := sorted(done.get(trial_id, []), key=itemgetter("epoch")):
             trial = replace(
                 trial,

@@ -8,10 +8,11 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from analysis.measure import Measure
 from orchestrator.observers.observer import Observer
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
-from orchestrator.trial import Job, labels
+from orchestrator.trial import Job, labels, task_columns
 
 SHOWN = {"trial": "{}", "status": "{}", "epoch": "epoch {}", "error": "error {}"}
 """Columns of the table, and what is said where there is no room for one."""
@@ -32,7 +33,7 @@ class Display(Observer):
         self._store = store
         self._console = console
         self._epoch = dict.fromkeys(self._jobs, 0)
-        self._error: dict[str, float] = {}
+        self._error: dict[str, str] = {}
         self._status = dict.fromkeys(self._jobs, "waiting")
         self._start = time.monotonic()
         self._n_reported = 0  # epochs run so far: not those of an earlier run, but those run twice
@@ -61,10 +62,11 @@ class Display(Observer):
             self._start = time.monotonic() - result["seconds"]
         self._n_reported += 1
         self._epoch[trial_id] = result["epoch"]
-        self._error[trial_id] = result.get("validation_error", float("nan"))
+        measure = self._measure(trial_id)
+        self._error[trial_id] = measure.value(result.get("validation_error", float("nan")))
         self._refresh(
             f"{self._labels[trial_id]}: epoch {result['epoch']}/{self._epochs(trial_id)}, "
-            f"validation error {self._error[trial_id]:.2f} %, {self._summary()}"
+            f"validation {measure.metric} {self._error[trial_id]}, {self._summary()}"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -105,6 +107,9 @@ class Display(Observer):
     def _epochs(self, trial_id: str) -> int:
         return self._jobs[trial_id].config.epochs
 
+    def _measure(self, trial_id: str) -> Measure:
+        return Measure(**task_columns(self._jobs[trial_id].tearing.network.task))
+
     def _summary(self) -> str:
         """Trials done and the time left, by the pace of the epochs so far."""
         done = sum(status not in ("waiting", "running") for status in self._status.values())
@@ -127,7 +132,7 @@ class Display(Observer):
                 self._labels[trial_id],
                 self._status[trial_id],
                 f"{self._epoch[trial_id]}/{self._epochs(trial_id)}",
-                f"{self._error[trial_id]:.2f} %" if trial_id in self._error else "",
+                self._error.get(trial_id, ""),
             )
             for trial_id in order
         ]

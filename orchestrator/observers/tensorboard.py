@@ -15,7 +15,6 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import hparams, scalar
 
-from orchestrator.config import TrialConfig
 from orchestrator.observers.observer import Observer
 from orchestrator.storage.store import Row, Store
 from orchestrator.trial import Job
@@ -23,13 +22,13 @@ from orchestrator.trial import Job
 SCALARS = {
     "train_loss": "loss/train",
     "validation_loss": "loss/validation",
-    "train_error": "error_percent/train",
-    "validation_error": "error_percent/validation",
+    "train_error": "{}/train",
+    "validation_error": "{}/validation",
     "learning_rate": "learning_rate",
     "step_seconds": "seconds/step",
     "seconds": "seconds/epoch",
 }
-"""TensorBoard's name for columns of the epochs frame; its step is the epoch."""
+"""TensorBoard's name for columns of the epochs frame, with the task's metric; its step is the epoch."""
 
 
 class TensorBoard(Observer):
@@ -44,7 +43,7 @@ class TensorBoard(Observer):
     """
 
     def __init__(self, jobs: list[Job], store: Store) -> None:
-        self._configs = {job.config.trial_id: job.config for job in jobs}
+        self._jobs = {job.config.trial_id: job for job in jobs}
         self._store = store
         self._files: dict[str, _EventFile] = {}
 
@@ -54,7 +53,7 @@ class TensorBoard(Observer):
         self._close(trial_id)
         folder = self._store.path / "tensorboard" / trial_id
         with suppress(OSError):  # a full disk is for the trial itself to tell
-            self._files[trial_id] = _EventFile(folder, self._configs[trial_id])
+            self._files[trial_id] = _EventFile(folder, self._jobs[trial_id])
         self._catch_up(trial_id)
 
     def on_trial_result(
@@ -87,19 +86,22 @@ class TensorBoard(Observer):
 class _EventFile:
     """A trial's new event file; what earlier ones in the folder say counts no more."""
 
-    def __init__(self, folder: Path, config: TrialConfig) -> None:
+    def __init__(self, folder: Path, job: Job) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         # Viewers read a folder's files by name; the writer's own names tell seconds apart, no less.
         self._writer = EventsWriter(str(folder / "events"), filename_suffix=f".{time.time_ns()}")
         self._n_rows = 0
+        task = job.tearing.network.task
+        metric = f"{task.metric}_{'percent' if task.unit == '%' else task.unit}".rstrip("_").replace(" ", "_")
+        self._tags = {column: tag.format(metric) for column, tag in SCALARS.items()}
         # To viewers: forget what earlier files said from epoch 1 on. (One that is open loses its way if
         # they are removed.)
         self._add(session_log=SessionLog(status=SessionLog.START), step=1)
         values = {
             name: value if isinstance(value, bool | int | float) else str(value)
-            for name, value in asdict(config).items()
+            for name, value in asdict(job.config).items()
         }
-        experiment, start, _ = hparams(values, dict.fromkeys(SCALARS.values()))
+        experiment, start, _ = hparams(values, dict.fromkeys(self._tags.values()))
         for summary in (experiment, start):
             self._add(summary=summary)
         self._writer.flush()
@@ -112,7 +114,7 @@ class _EventFile:
         moment = time.time() - sum(row["seconds"] for row in new)
         for row in new:
             moment += row["seconds"]
-            for column, tag in SCALARS.items():
+            for column, tag in self._tags.items():
                 if row[column] is not None:  # as where a loss was not finite
                     self._add(summary=scalar(tag, row[column]), step=row["epoch"], wall_time=moment)
         self._writer.flush()

@@ -8,6 +8,7 @@ import pytest
 from ray.tune import Callback
 from rich.console import Console
 
+from models.task import Classification
 from orchestrator.config import Sweep
 from orchestrator.observers.display import Display
 from orchestrator.storage.store import Store
@@ -24,7 +25,9 @@ class Shown:
         self.store = Store(folder)
         console = Console(file=io.StringIO(), force_terminal=terminal, width=width, height=height)
         self.output = console.file
-        self.display = Display([SimpleNamespace(config=config) for config in configs], self.store, console)
+        tearing = SimpleNamespace(network=SimpleNamespace(task=Classification()))
+        jobs = [SimpleNamespace(config=config, tearing=tearing) for config in configs]
+        self.display = Display(jobs, self.store, console)
         self.display.setup(stop=None, num_samples=1, total_num_samples=len(configs))
 
     def start(self, trial):

@@ -12,14 +12,17 @@ from ray.tune import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from models.task import Classification
 from orchestrator.config import Sweep
 from orchestrator.observers.tensorboard import SCALARS, TensorBoard
 from orchestrator.storage.store import Store
 from orchestrator.trial import Job
 
 (CONFIG,) = Sweep(n_subnetworks=(3,), seed=(5,), epochs=(9,)).trials()
+TAGS = {tag.format("error_percent") for tag in SCALARS.values()}
 TRIAL = SimpleNamespace(config={"trial_id": CONFIG.trial_id})
-JOB = cast(Job, SimpleNamespace(config=CONFIG))
+TEARING = SimpleNamespace(network=SimpleNamespace(task=Classification()))
+JOB = cast(Job, SimpleNamespace(config=CONFIG, tearing=TEARING))
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_every_epoch_can_be_seen_at_once(store: Store, train: Callable[..., None
     for epoch in (1, 2, 3):
         train(callback, epoch, validation_error=10.0 / epoch)
         assert epochs_seen(seen) == list(range(1, epoch + 1))
-    assert sorted(seen.Tags()["scalars"]) == sorted(SCALARS.values())
+    assert sorted(seen.Tags()["scalars"]) == sorted(TAGS)
     assert [event.value for event in seen.Scalars("error_percent/validation")] == pytest.approx(
         [10, 5, 10 / 3]
     )
@@ -122,7 +125,7 @@ def test_the_options_of_a_trial_are_its_hyperparameters(store: Store) -> None:
     assert (values["n_subnetworks"], values["seed"], values["coarse"]) == (3, 5, "units")
     assert (values["augment"], values["train_subset"]) == (True, "None")
     experiment = HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
-    assert {info.name.tag for info in experiment.metric_infos} == set(SCALARS.values())
+    assert {info.name.tag for info in experiment.metric_infos} == TAGS
 
 
 def test_tune_can_pickle_it(store: Store) -> None:

@@ -74,7 +74,7 @@ def broken_parquet(tmp_path):
         ({"network": ("no.such.module:net",)}, "'no.such.module:net' cannot be imported"),
         ({"network": ("math:pi",)}, "is a float, not a factory"),
         ({"dataset": ("synthetic:1x7x7x4x64",), "preprocess": ("patch",)}, "do not tile an image of 7×7"),
-        ({"n_subnetworks": (0,)}, "--n-subnetworks 0: give at least 1"),
+        ({"n_subnetworks": (0,)}, "--n-subnetworks 0: give 1 or more"),
     ],
 )
 def test_what_cannot_work_is_refused_in_a_line_or_two(changes, message):
@@ -240,6 +240,7 @@ def test_graphs_are_timed_apart(store):
         ("batch_size", (8, 16)),
         ("n_coarse_units", (1, 2)),
         ("preprocess", ("strided", "patch")),
+        ("n_iterations", (1, 2)),
     ],
 )
 def test_whatever_changes_a_components_time_is_timed_apart(store, option, values):

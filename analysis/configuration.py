@@ -25,7 +25,7 @@ EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
 """Config values that every table and figure names."""
 
 CUTS = ("partition", "partition_sizes")
-AT_CUTS = ("preprocess", "coarse", "n_coarse_units")
+AT_CUTS = ("preprocess", "coarse", "n_coarse_units", "n_iterations")
 TEARING = ("strategy", *CUTS, *AT_CUTS)
 """Config values without effect at N = 1: the network there is the original one, f."""
 
@@ -38,7 +38,13 @@ FOLLOWS_N = ("partition_sizes", "n_coarse_units")
 NETWORK_NAMES = {"resnet": "ResNet", "vgg": "VGG"}
 STRATEGY_NAMES = {"data_parallel": "data parallel", "gpipe": "GPipe", "1f1b": "1F1B"}
 DATASET_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST", "svhn": "SVHN"}
-HEADINGS = {"n_coarse_units": "N_c", "n_subnetworks": "N", "dataset": "Data set", "label": "Network"}
+HEADINGS = {
+    "n_coarse_units": "N_c",
+    "n_iterations": "K",
+    "n_subnetworks": "N",
+    "dataset": "Data set",
+    "label": "Network",
+}
 
 
 def config_columns(trials: pd.DataFrame) -> list[str]:
@@ -131,7 +137,7 @@ def variants(rows: pd.DataFrame, columns: Iterable[str]) -> Iterator[tuple[str, 
     for _, members in torn.groupby(apart, dropna=False) if apart else [((), torn)]:
         known = members.iloc[0][apart].dropna().astype(str)
         name = [
-            f"N_c = {value}" if column == "n_coarse_units" else strategy_name(value)
+            f"{HEADINGS[column]} = {value}" if column in HEADINGS else strategy_name(value)
             for column, value in known.items()
         ]
         yield ", ".join(name), pd.concat([serial, members]).sort_values("n_subnetworks")

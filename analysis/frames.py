@@ -178,10 +178,10 @@ def _read(folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
         ) from error
     frame: pd.DataFrame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     for column in columns:
-        if pa.types.is_integer(column.type):
-            frame[column.name] = frame[column.name].astype("Int64")
         if column.default is not None:
             frame[column.name] = frame[column.name].fillna(column.default).astype(type(column.default))
+        if pa.types.is_integer(column.type):
+            frame[column.name] = frame[column.name].astype("Int64")
     return frame
 
 

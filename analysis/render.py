@@ -239,7 +239,8 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
     note = (
         f"Training time in {unit} and number of epochs until the validation {measure_of(table).title} was as "
         "good as that; medians over the trials that got there, each timed on the devices there were, "
-        "validation not counted. First: all its trials got there, in the shortest time of all on this data set."
+        "validation not counted. First: all its trials got there, in the shortest time of all on this data "
+        "set."
         if len(table)
         else "No epoch has been recorded yet."
     )

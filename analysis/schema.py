@@ -27,7 +27,7 @@ class Column(NamedTuple):
     type: pa.DataType
     unit: str
     meaning: str
-    default: bool | str | float | None = None
+    default: bool | float | str | None = None
 
 
 TRIAL_ID = Column("trial_id", TEXT, "", "which trial; ends in a hash of every option that decides its result")
@@ -86,6 +86,15 @@ COLUMNS: dict[str, list[Column]] = {
         Column(
             *("graphs", YES_NO, "", "whether a step's parts were recorded as CUDA graphs and replayed"),
             default=False,
+        ),
+        Column(
+            *(
+                "n_iterations",
+                WHOLE,
+                "",
+                "K: iterations of the parareal algorithm; N is the original network",
+            ),
+            default=1,
         ),
         Column("n_train", WHOLE, "images", "training images, those of the subset"),
         Column("n_validation", WHOLE, "images", "validation images, those of the subset"),

@@ -41,7 +41,9 @@ def identified_steps(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.Dat
     components = identify(trials, ignore=[*UNFELT, "strategy"])["configuration"]
     keys = runs.assign(components=components, device=device_names(runs, timings))
 
-    virtual = _virtual(timings).merge(keys[["trial_id", "configuration", "components"]], on="trial_id")
+    virtual = _virtual(trials, timings).merge(
+        keys[["trial_id", "configuration", "components"]], on="trial_id"
+    )
     by_clock = _by_clock(epochs).merge(keys[["trial_id", "configuration", "device"]], on="trial_id")
     where = ["configuration", "device"]
     found = pd.concat([virtual[where], by_clock[where]]).drop_duplicates()
@@ -82,9 +84,9 @@ def device_names(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.Series:
     return kinds.replace("cuda", gpus[0]) if len(gpus) == 1 else kinds
 
 
-def _virtual(timings: pd.DataFrame) -> pd.DataFrame:
+def _virtual(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """The virtual times of each trial, device, batch_size and repeat."""
-    totals = component_seconds(timings)["total"]
+    totals = component_seconds(trials, timings)["total"]
     paths = timings[timings["component"] == "step"].set_index(totals.index.names)["seconds"]
     return pd.DataFrame({"paper_sum": totals, "critical_path": paths}).reset_index()
 

@@ -30,7 +30,7 @@ def one_process(
         data, batch_size=config.batch_size, seed=config.seed, device=device, dtype=compute.weight_dtype
     )
     tearing = tear_as_asked(config, describe(config, data))
-    network, task = PararealNetwork(tearing), tearing.network.task
+    network, task = PararealNetwork(tearing, config.n_iterations), tearing.network.task
     compute.place(network)
     optimizer = torchs_own_optimizer(network, config)
     draw = partial(reseed, torch.device(device), config.seed)
@@ -94,4 +94,6 @@ def in_one_process(part: str, name: str, sizes: tuple[int, ...] = ()) -> str:
         if component == "units":
             return f"subnetworks.0.{int(unit) + sum(sizes[: j - 1])}.{rest_of_unit}"
         return name.replace("preprocess.", "preprocesses.0.") if component == "preprocess" else name
-    return name.replace("preprocess.", f"preprocesses.{j - 1}.").replace("units.", f"subnetworks.{j - 1}.")
+    component, _, rest = name.partition(".")
+    ours = {"preprocess": "preprocesses", "units": "subnetworks", "passes": "subnetwork_passes"}[component]
+    return f"{ours}.{j - 1}.{rest}"

@@ -60,11 +60,12 @@ class CostProfile:
             )
         return self.coarse[key]
 
-    def step_costs(self, sizes: Sequence[int], n_coarse_units: int) -> StepCosts:
+    def step_costs(self, sizes: Sequence[int], n_coarse_units: int, n_iterations: int = 1) -> StepCosts:
         """What the components cost with these units per subnetwork.
 
         Raises:
-            ValueError: the sizes do not hold every unit once, or this N_c was not measured.
+            ValueError: the sizes do not hold every unit once, this N_c was not measured, or K is not among
+                1 … N.
         """
         cuts = [0, *accumulate(check(sizes, self.n_units))]
         subnetworks = list(pairwise(cuts))
@@ -78,6 +79,7 @@ class CostProfile:
             interface_bytes=tuple(
                 prod(self.shapes[stop]) * self.batch_size * self.element_bytes for _, stop in subnetworks
             ),
+            n_iterations=n_iterations,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.cost_profile import CostProfile
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory
+from models.iterations import passes_of, repeated, windows
 from models.tearing import Tearing, plan_tearing
 
 
@@ -18,11 +19,23 @@ class PararealNetwork(nn.Module):
         r̃_1   = r_1,  r̃_{j+1} = r_{j+1} + F^j(r̃_j)              coarse network, one after the other
         f̃(x)  = h(y_N + F^{N−1}(r̃_{N−1}))
 
-    N = 1 is f itself. Modules: ``preprocesses[j-1]``, ``subnetworks[j-1]`` (a Sequential of units),
-    ``coarse_network[j-1]``, ``postprocess``.
+    N = 1 is f itself. That is one iteration. Of several (``n_iterations``), each but the last ends with
+    x_{j+1} = y_j + F^{j−1}(r̃_{j−1}), from which the next begins. Iteration k has j = k … N − K + k and no
+    correction at its first j, which reads what it would read in f: K = N is f, whatever C^j and F^j are.
+
+    Modules: ``preprocesses[j-1]``, ``subnetworks[j-1]`` (a Sequential of units), ``coarse_network[j-1]``,
+    ``postprocess``; buffers of all passes but the last in ``subnetwork_passes[j-1]``, ``coarse_passes[j-1]``.
+
+    Args:
+        tearing: the torn network.
+        n_iterations: K; another may be assigned at any time: buffers of passes then begin as those of
+            the last one are.
+
+    Raises:
+        ValueError: K is not among 1 … N.
     """
 
-    def __init__(self, tearing: Tearing) -> None:
+    def __init__(self, tearing: Tearing, n_iterations: int = 1) -> None:
         super().__init__()
         n = tearing.n_subnetworks
         self.tearing = tearing
@@ -30,26 +43,53 @@ class PararealNetwork(nn.Module):
         self.subnetworks = nn.ModuleList(tearing.build_subnetwork(j) for j in range(1, n + 1))
         self.coarse_network = nn.ModuleList(tearing.build_coarse(j) for j in range(1, n))
         self.postprocess = tearing.build_postprocess()
+        self.n_iterations = n_iterations
+
+    @property
+    def n_iterations(self) -> int:
+        """K."""
+        return self._n_iterations
+
+    @n_iterations.setter
+    def n_iterations(self, n_iterations: int) -> None:
+        n = len(self.subnetworks)
+        iterations = windows(n, n_iterations)
+        self.subnetwork_passes = passes_of(self.subnetworks, iterations)
+        self.coarse_passes = passes_of(self.coarse_network, [window[:-1] for window in iterations])
+        self._n_iterations = n_iterations
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch (batch, *input_shape) to the output of h."""
-        y: Tensor | None = None
-        residuals = []
-        for j, (preprocess, g) in enumerate(zip(self.preprocesses, self.subnetworks, strict=True), start=1):
-            self.draw("subnetwork", j)
-            x_j = preprocess(x)
-            if y is not None:
-                residuals.append(y - x_j)  # now, because g^j may overwrite x_j in place
-            y = g(x_j)
-        correction: Tensor | None = None
-        for j, (residual, coarse) in enumerate(zip(residuals, self.coarse_network, strict=True), start=1):
-            self.draw("coarse", j)
-            correction = coarse(residual if correction is None else residual + correction)
+        iterations = windows(len(self.subnetworks), self.n_iterations)
+        subnetworks = repeated(self.subnetworks, self.subnetwork_passes)
+        coarse_network = repeated(self.coarse_network, self.coarse_passes)
+        reads: dict[int, Tensor] = {}  # x_j
+        for k, window in enumerate(iterations, start=1):
+            outputs: dict[int, Tensor] = {}
+            residuals: dict[int, Tensor] = {}
+            for j in window:
+                if k == 1 or j == window[-1]:  # for the first time
+                    self.draw("subnetwork", j)
+                x_j = self.preprocesses[j - 1](x) if k == 1 else reads[j]
+                if j > window[0]:
+                    residuals[j - 1] = outputs[j - 1] - x_j  # now, because g^j may overwrite x_j in place
+                if k == self.n_iterations:
+                    outputs.clear()  # h needs y_N alone
+                outputs[j] = subnetworks[j](x_j)
+            correction: Tensor | None = None
+            for j in window:
+                if j in outputs:
+                    reads[j + 1] = outputs[j] if correction is None else outputs[j] + correction
+                if j in residuals:
+                    if k == 1 or j == window[-2]:
+                        self.draw("coarse", j)
+                    residual = residuals[j]
+                    correction = coarse_network[j](residual if correction is None else residual + correction)
         self.draw("postprocess", 0)
-        return cast(Tensor, self.postprocess(y if correction is None else cast(Tensor, y) + correction))
+        return cast(Tensor, self.postprocess(reads[len(self.subnetworks) + 1]))
 
     def draw(self, component: str, j: int) -> None:
-        """Called before C^j with g^j ("subnetwork"), F^j ("coarse") and h ("postprocess", j = 0) run.
+        """Called before C^j with g^j ("subnetwork"), F^j ("coarse") and h ("postprocess", j = 0) run first.
 
         Set it to what seeds the generators, as with :func:`models.initialisation.reseed`, where components
         are to draw what they draw in actors; this one lets the generators go on as they do.
@@ -60,6 +100,7 @@ def tear(
     network: FeedForward,
     n_subnetworks: int = 1,
     *,
+    n_iterations: int = 1,
     partition: str | Sequence[int] = "uniform",
     n_coarse_units: int | None = None,
     preprocess: str | PreprocessFactory = "auto",
@@ -69,7 +110,7 @@ def tear(
 ) -> PararealNetwork:
     """Tear ``network`` into ``n_subnetworks`` and build the parareal network in this process.
 
-    The arguments and errors are those of :func:`models.tearing.plan_tearing`.
+    The arguments and errors are those of :func:`models.tearing.plan_tearing`, and K, ``n_iterations``.
     """
     return PararealNetwork(
         plan_tearing(
@@ -81,5 +122,6 @@ def tear(
             coarse=coarse,
             costs=costs,
             seed=seed,
-        )
+        ),
+        n_iterations,
     )

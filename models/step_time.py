@@ -5,6 +5,9 @@
                                          backward: h, then F^{N−1} … F^1
      C^{j+1}, g^j, C^j    ◀─ ∂L/∂r_j ─   each sent at once, last subnetwork first
 
+With K iterations, subnetwork j takes part in some of them (:func:`models.iterations.windows`), with g^j alone
+but in the first, and what the driver has found of one, r̃_{j−1}, is what it waits for in the next.
+
 Three answers: :func:`paper_sum` is the paper's, :func:`critical_path` what an ideal cluster takes, and
 :func:`simulate` adds transfers, a limited number of cores, and steps that overlap.
 """
@@ -13,6 +16,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from models.iterations import iterations_of, windows
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,10 @@ class StepCosts:
         postprocess: h with the loss.
         interface_bytes: size of r_1 … r_{N−1}, y_N and of their gradients; empty if transfers are free.
         optimizers: seconds of the optimizer steps of subnetworks 1 … N and of the driver; empty if free.
+        n_iterations: K.
 
     Raises:
-        ValueError: the numbers of entries do not fit together.
+        ValueError: the numbers of entries do not fit together, or K is not among 1 … N.
     """
 
     preprocess: tuple[Cost, ...]
@@ -53,9 +59,11 @@ class StepCosts:
     postprocess: Cost
     interface_bytes: tuple[int, ...] = ()
     optimizers: tuple[float, ...] = ()
+    n_iterations: int = 1
 
     def __post_init__(self) -> None:
         n = self.n_subnetworks
+        _ = self.windows  # refuses a K that cannot be
         for name, needed, may_be_empty in (
             ("preprocess", n, False),
             ("coarse_network", n - 1, False),
@@ -71,14 +79,30 @@ class StepCosts:
         """N."""
         return len(self.subnetworks)
 
-    def forward(self, j: int) -> float:
-        """Seconds until subnetwork j (1-based) can send r_j: C^j, g^j and its replica of C^{j+1}."""
-        return self.subnetworks[j - 1].forward + sum(c.forward for c in self.preprocess[j - 1 : j + 1])
+    @property
+    def windows(self) -> list[range]:
+        """The subnetworks j of each iteration."""
+        return windows(self.n_subnetworks, self.n_iterations)
 
-    def backward(self, j: int) -> float:
-        """Seconds of subnetwork j after ∂L/∂r_j has come, its optimizer step included."""
-        seconds = self.subnetworks[j - 1].backward + sum(c.backward for c in self.preprocess[j - 1 : j + 1])
-        return seconds + (self.optimizers[j - 1] if self.optimizers else 0.0)
+    def forward(self, j: int, k: int = 1) -> float:
+        """Seconds of subnetwork j (1-based) in iteration k until it can send what the driver waits for.
+
+        In the first iteration, C^j, g^j and its replica of C^{j+1}, which it needs for r_j; then g^j alone.
+        """
+        return self.subnetworks[j - 1].forward + sum(c.forward for c in self._beside(j, k))
+
+    def backward(self, j: int, k: int = 1) -> float:
+        """Seconds of subnetwork j after ∂L/∂r_j of iteration k has come.
+
+        With its optimizer step, where no earlier iteration is left to go back through.
+        """
+        seconds = self.subnetworks[j - 1].backward + sum(c.backward for c in self._beside(j, k))
+        last = k == iterations_of(j, self.n_subnetworks, self.n_iterations)[0]
+        return seconds + (self.optimizers[j - 1] if self.optimizers and last else 0.0)
+
+    def _beside(self, j: int, k: int) -> tuple[Cost, ...]:
+        """C^j and C^{j+1}, if iteration k computes them."""
+        return self.preprocess[j - 1 : min(j + 1, self.windows[0].stop - 1)] if k == 1 else ()
 
     @property
     def driver_optimizer(self) -> float:
@@ -89,28 +113,45 @@ class StepCosts:
 def paper_sum(costs: StepCosts) -> float:
     """The paper's virtual wall-clock (Table 2), seconds: what runs in parallel counts as its maximum.
 
-    max_j C^j + max_j g^j + Σ_j F^j + h, each forward and backward; without replicas and optimizers.
+    max_j C^j + max_j g^j + Σ_j F^j + h, each forward and backward; without replicas and optimizers. Of
+    several iterations, each has its max_j g^j and its Σ_j F^j.
     """
-    parallel = max(c.total for c in costs.preprocess) + max(g.total for g in costs.subnetworks)
-    return parallel + sum(f.total for f in costs.coarse_network) + costs.postprocess.total
+    seconds = max(c.total for c in costs.preprocess) + costs.postprocess.total
+    for window in costs.windows:
+        seconds += max(costs.subnetworks[j - 1].total for j in window)
+        seconds += sum(costs.coarse_network[j - 1].total for j in window[:-1])
+    return seconds
 
 
 def critical_path(costs: StepCosts) -> float:
     """Seconds of the longest chain through one step: a device for every actor, communication for free.
 
-    With A_j = :meth:`StepCosts.forward` and B_j = :meth:`StepCosts.backward`, r̃_j is there after a_j:
+    Of one iteration, with A_j = :meth:`StepCosts.forward` and B_j = :meth:`StepCosts.backward`, r̃_j is
+    there after a_j:
 
         a_1 = A_1,  a_{j+1} = max(a_j + F^j forward, A_{j+1})
 
     and once ∂L/∂r̃_j is there, the driver and subnetworks 1 … j still take b_j:
 
         b_1 = max(B_1, the driver's optimizer),  b_{j+1} = max(b_j + F^j backward, B_{j+1})
+
+    Of several, subnetwork j begins iteration k when it is done with k − 1 and r̃_{j−1} of that is there; on
+    the way back, ∂L/∂r̃_{j−1} of k − 1 takes what comes of j in k.
     """
-    a, b = costs.forward(1), max(costs.backward(1), costs.driver_optimizer)
-    for j, coarse in enumerate(costs.coarse_network, start=1):
-        a = max(a + coarse.forward, costs.forward(j + 1))
-        b = max(b + coarse.backward, costs.backward(j + 1))
-    return a + costs.postprocess.total + b
+    done = dict.fromkeys(range(1, costs.n_subnetworks + 1), 0.0)  # when subnetwork j is, so far
+    driver, known, returned = 0.0, dict[tuple[int, int], float](), dict[tuple[int, int], float]()
+    for k, window in enumerate(costs.windows, start=1):
+        for j in window:
+            done[j] = max(done[j], known.get((j - 1, k - 1), 0.0)) + costs.forward(j, k)
+            known[j, k] = driver = max(driver, done[j])
+            driver += costs.coarse_network[j - 1].forward if j != window[-1] else 0.0
+    driver += costs.postprocess.total
+    for k, window in reversed([*enumerate(costs.windows, start=1)]):
+        for j in reversed(window):
+            driver += costs.coarse_network[j - 1].backward if j != window[-1] else 0.0
+            driver = max(driver, returned.get((j + 1, k + 1), 0.0))
+            returned[j, k] = done[j] = max(done[j], driver) + costs.backward(j, k)
+    return max(*done.values(), driver + costs.driver_optimizer)
 
 
 DRIVER = 0
@@ -166,10 +207,12 @@ def simulate(
 
 
 class _Message(NamedTuple):
-    """What one actor sends and another waits for: r_j or its gradient."""
+    """What an actor sends and another waits for in an iteration: r_j, its correction of what g^j reads
+    ("correction"), and their gradients."""
 
     name: str
     j: int
+    k: int
     step: int
 
 
@@ -226,30 +269,47 @@ class _Simulation:
         return max(self.now, self.arrivals.get(activity, math.inf))
 
     def subnetwork(self, j: int) -> _Program:
+        ks = iterations_of(j, self.costs.n_subnetworks, self.costs.n_iterations)
         for step in range(self.n_steps):
-            yield self.work("subnetwork.forward", step, self.costs.forward(j))
-            self.send(_Message("residual", j, step))
-            yield _Message("gradient", j, step)
-            yield self.work("subnetwork.backward", step, self.costs.backward(j))
+            for k in ks:
+                if k > 1:
+                    yield _Message("correction", j, k, step)
+                yield self.work("subnetwork.forward", step, self.costs.forward(j, k))
+                self.send(_Message("residual", j, k, step))
+            for k in reversed(ks):
+                yield _Message("gradient", j, k, step)
+                yield self.work("subnetwork.backward", step, self.costs.backward(j, k))
+                if k > 1:
+                    self.send(_Message("correction gradient", j, k, step))
 
     def driver(self) -> _Program:
-        n = self.costs.n_subnetworks
+        iterations = [*enumerate(self.costs.windows, start=1)]
+        last = self.costs.n_iterations
         for step in range(self.n_steps):
-            for j, coarse in enumerate(self.costs.coarse_network, start=1):
-                yield _Message("residual", j, step)
-                yield self.work("coarse_network.forward", step, coarse.forward)
-            yield _Message("residual", n, step)
+            for k, window in iterations:
+                for j in window:
+                    yield _Message("residual", j, k, step)
+                    if k < last:
+                        self.send(_Message("correction", j + 1, k + 1, step))
+                    if j != window[-1]:
+                        coarse = self.costs.coarse_network[j - 1]
+                        yield self.work("coarse_network.forward", step, coarse.forward)
             yield self.work("postprocess.forward", step, self.costs.postprocess.forward)
             yield self.work("postprocess.backward", step, self.costs.postprocess.backward)
-            self.send(_Message("gradient", n, step))
-            for j in range(n - 1, 0, -1):
-                yield self.work("coarse_network.backward", step, self.costs.coarse_network[j - 1].backward)
-                self.send(_Message("gradient", j, step))
+            for k, window in reversed(iterations):
+                for j in reversed(window):
+                    if j != window[-1]:
+                        coarse = self.costs.coarse_network[j - 1]
+                        yield self.work("coarse_network.backward", step, coarse.backward)
+                    if k < last:
+                        yield _Message("correction gradient", j + 1, k + 1, step)
+                    self.send(_Message("gradient", j, k, step))
             yield self.work("driver.optimizer", step, self.costs.driver_optimizer)
 
     def work(self, activity: str, step: int, seconds: float) -> _Work:
         return _Work(activity, step, seconds, self.now)
 
     def send(self, message: _Message) -> None:
-        size = self.costs.interface_bytes[message.j - 1] if self.costs.interface_bytes else 0
+        interface = message.j - message.name.startswith("correction")
+        size = self.costs.interface_bytes[interface - 1] if self.costs.interface_bytes else 0
         self.arrivals[message] = self.now + self.latency + size / self.bandwidth

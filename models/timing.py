@@ -197,7 +197,7 @@ def _time_one(
     return passes.memory_bytes(), costs
 
 
-def step_costs(times: Iterable[ComponentTime]) -> list[StepCosts]:
+def step_costs(times: Iterable[ComponentTime], n_iterations: int = 1) -> list[StepCosts]:
     """What :func:`time_components` has measured as the costs of a step, one entry a repeat."""
     seconds: dict[tuple[int, str, int], dict[str, float]] = defaultdict(dict)
     for one in times:
@@ -216,6 +216,7 @@ def step_costs(times: Iterable[ComponentTime]) -> list[StepCosts]:
             subnetworks=costs(repeat, "subnetwork"),
             coarse_network=costs(repeat, "coarse_network"),
             postprocess=costs(repeat, "postprocess")[0],
+            n_iterations=n_iterations,
         )
         for repeat in sorted({repeat for repeat, _, _ in seconds})
     ]

@@ -57,7 +57,7 @@ def _timing_rows(job: Job, device: torch.device, times: list[ComponentTime]) -> 
         "batch_size": job.config.batch_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
-    paths = [critical_path(costs) for costs in step_costs(times)]
+    paths = [critical_path(costs) for costs in step_costs(times, job.config.n_iterations)]
     repeats = sorted({measured.repeat for measured in times})
     step = {"component": "step", "subnetwork": 0, "direction": "critical_path"}
     return [

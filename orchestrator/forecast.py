@@ -67,12 +67,16 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]
             components_table(profile),
             _heading(f"A step as asked, in ms; N = 1: {_ms(serial_seconds(profile))}"),
             asked_table(jobs, profile, linked, used, where),
-            _heading(
-                f"The best for up to {max(ns) + 1} devices, one of them the driver's, with links of "
-                f"{options.link_bandwidth:g} GB/s and {options.link_latency:g} µs, in ms"
-            ),
-            choices_table(profile, recommend(profile, ns, follow, linked)),
         ]
+        for n_iterations in sorted({job.config.n_iterations for job in jobs}):
+            iterated = f" with K = {n_iterations} iterations" * (n_iterations > 1)
+            parts += [
+                _heading(
+                    f"The best{iterated} for up to {max(ns) + 1} devices, one of them the driver's, with "
+                    f"links of {options.link_bandwidth:g} GB/s and {options.link_latency:g} µs, in ms"
+                ),
+                choices_table(profile, recommend(profile, ns, follow, linked, n_iterations)),
+            ]
     return parts
 
 
@@ -90,10 +94,11 @@ def recommend(
     ns: Iterable[int],
     n_coarse_units: Callable[[int], int],
     seconds: Callable[[StepCosts], float],
+    n_iterations: int = 1,
 ) -> Iterator[Choice]:
     """The best partition for each N at which a step is shorter than with all smaller ones, 1 included."""
     shortest = serial_seconds(profile)
-    for n in ns:
+    for n in (n for n in ns if n >= n_iterations):
         choices = []
         for partition in (*PARTITIONS, *COST_PARTITIONS):
             try:
@@ -104,7 +109,7 @@ def recommend(
                 )
             except ValueError:  # such as a number of units that the paper's rule cannot share out
                 continue
-            costs = profile.step_costs(sizes, n_coarse_units(n))
+            costs = profile.step_costs(sizes, n_coarse_units(n), n_iterations)
             choices.append(Choice(seconds(costs), n, partition))
         best = min(choices, key=lambda choice: choice.seconds, default=None)
         if best and best.seconds < shortest:
@@ -144,13 +149,18 @@ def asked_table(
     where: str,
 ) -> Table:
     """A step of each way in which the plan tears a network; by N, ``n_devices`` it is computed on."""
-    table = _table("N", "N_c", "partition", "paper's sum", "critical path", "speed-up", where)
-    ways = {(job.tearing.sizes, job.config.n_coarse_units): job.config.partition for job in jobs}
-    for (sizes, n_coarse_units), partition in ways.items():
-        costs = profile.step_costs(sizes, n_coarse_units)
+    ways = {
+        (job.tearing.sizes, job.config.n_coarse_units, job.config.n_iterations): job.config.partition
+        for job in jobs
+    }
+    iterated = any(n_iterations > 1 for _, _, n_iterations in ways)
+    columns = ["N", *["K"] * iterated, "N_c", "partition"]
+    table = _table(*columns, "paper's sum", "critical path", "speed-up", where)
+    for (sizes, n_coarse_units, n_iterations), partition in ways.items():
+        costs = profile.step_costs(sizes, n_coarse_units, n_iterations)
         path = critical_path(costs)
         table.add_row(
-            *(str(len(sizes)), str(n_coarse_units), partition),
+            *(str(len(sizes)), *[str(n_iterations)] * iterated, str(n_coarse_units), partition),
             *(_ms(paper_sum(costs)), _ms(path), f"{serial_seconds(profile) / path:.2f}×"),
             _ms(seconds(costs, n_cores=n_devices[len(sizes)])),
         )

@@ -193,6 +193,7 @@ def describe(config: TrialConfig, images: ImageData) -> FeedForward:
 def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile | None = None) -> Tearing:
     """The trial's network, torn; for strategies that train the network itself, with nothing at the cuts."""
     torn = config.strategy in TORN
+    exact = config.n_iterations == config.n_subnetworks  # no C^j, j > 1, and no F^j is ever used
     tearing = plan_tearing(
         network,
         1 if config.strategy == "data_parallel" else config.n_subnetworks,
@@ -205,8 +206,9 @@ def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile 
     )
     # Counting builds every C^j and F^j once: a pair of shapes that nothing joins shows here.
     _ = tearing.n_parameters
-    tearing.check(torn=torn)
-    if config.strategy in PIPELINES and config.n_subnetworks > 1:
+    tearing.check(torn=torn and not exact)
+    one_after_the_other = config.strategy in PIPELINES or config.n_iterations > 1
+    if one_after_the_other and config.n_subnetworks > 1:
         network.check_gradient(after=tearing.units(2).start)
     elif config.strategy == "data_parallel":
         _ = network.uses_all  # before it goes to actors that want to know
@@ -260,6 +262,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
                 config.channels_last,
                 config.compiled,
                 config.graphs,
+                config.n_iterations,  # not of the components, but of the critical path
             ),
             *(job.tearing.sizes, config.coarse, config.n_coarse_units, config.preprocess),
         )

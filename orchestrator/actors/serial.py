@@ -32,7 +32,7 @@ class SerialActor(LockstepActor):
         self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
     ) -> None:
         super().__init__(config, tearing, data, resources, part="network")
-        self.own(PararealNetwork(tearing))
+        self.own(PararealNetwork(tearing, config.n_iterations))
 
     def train_step(self, epoch: int, step: int, total: Totals) -> None:
         """One optimizer step."""

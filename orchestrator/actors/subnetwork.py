@@ -3,15 +3,16 @@
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from models.autograd import seed_gradient
+from models.iterations import Passes, Repeated, iterations_of, windows
 from models.recorder import Recorder
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
+from orchestrator.actors.corrected import Corrected
 from orchestrator.actors.links import connect_link
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
@@ -33,6 +34,14 @@ class SubnetworkActor(Actor):
     gradient goes to the owner and whose weights come back at the next step. Both are tiny, and
     neither is waited for while there is anything to compute. The last subnetwork sends y_N itself.
 
+    Of several iterations, g^j takes part in some (:func:`models.iterations.windows`). But for the first
+    iteration, each of its passes begins with a correction of x_j (`Corrected`):
+
+        correction of x_j   ◀──── driver
+        change of y_j, Δ_j  ────▶
+        ∂L/∂Δ_j             ◀────              the last pass first
+        ∂L/∂correction      ────▶
+
     Args:
         config: the trial.
         tearing: the torn network.
@@ -46,21 +55,28 @@ class SubnetworkActor(Actor):
     ) -> None:
         super().__init__(config, tearing, data, resources, part=f"subnetwork-{j}")
         self.j = j
+        first, *_ = windows(tearing.n_subnetworks, config.n_iterations)
+        iterations = iterations_of(j, tearing.n_subnetworks, config.n_iterations)
+        self.reads_images = j in first
+        self.n_corrected = len(iterations) - self.reads_images
+        units = tearing.build_subnetwork(j)
+        self.passes = Passes(units, len(iterations))
         self.own(
-            nn.ModuleDict({"preprocess": tearing.build_preprocess(j), "units": tearing.build_subnetwork(j)})
+            nn.ModuleDict({"preprocess": tearing.build_preprocess(j), "units": units, "passes": self.passes})
         )
         self.preprocess = self.module["preprocess"]  # type: ignore[index]
         self.units = self.module["units"]  # type: ignore[index]
         self.next_preprocess: nn.Module | None = None
-        if j < tearing.n_subnetworks:
+        if j + 1 in first:
             self.next_preprocess = self.compute.place(tearing.build_preprocess(j + 1))
         # Of C^j and of C^{j+1}: what gets a gradient here and, for its replica, there.
-        self._lent = _named(self.preprocess, tearing.trained_in_preprocess(j)) if j > 1 else []
+        self.lends = self.reads_images and j > 1
+        self._lent = _named(self.preprocess, tearing.trained_in_preprocess(j)) if self.lends else []
         self._borrowed: list[nn.Parameter] = []
         if self.next_preprocess is not None:
             self._borrowed = _named(self.next_preprocess, tearing.trained_in_preprocess(j + 1))
         self._trains = any(parameter.requires_grad for parameter in self.module.parameters())
-        self._output_shape = (config.batch_size, *tearing.shape(j + 1))
+        self._shapes = tearing.shape(j), tearing.shape(j + 1)  # of x_j and y_j
 
     def connect(self, rendezvous: Rendezvous) -> None:
         """Open the links to the driver and to the neighbouring subnetworks."""
@@ -78,13 +94,18 @@ class SubnetworkActor(Actor):
                 cuda_ipc=self.cuda_ipc,
             )
 
-        self.driver = link(f"driver to subnetwork {self.j}", 1, self.compute.nbytes(*self._output_shape))
-        # ∂L/∂r_j arrives in the same memory every time.
-        self._gradient = self.compute.empty(*self._output_shape, memory=self.driver.inbox)
+        reads, returns = ((self.config.batch_size, *shape) for shape in self._shapes)
+        several = self.config.n_iterations > 1  # then corrections of x_j come as well
+        inbox = max(self.compute.nbytes(*shape) for shape in ((reads, returns) if several else (returns,)))
+        self.driver = link(f"driver to subnetwork {self.j}", 1, inbox)
+        # ∂L/∂r_j arrives in the same memory every time; of several iterations not in the inbox, which is free
+        # then for what the driver sends next.
+        self._gradient = self.compute.empty(*returns, memory=None if several else self.driver.inbox)
+        self._seed = torch.empty_like(self._gradient) if self.n_corrected else self._gradient
         self.previous = self.next = None
         # So do what subnetwork j − 1 has to say of C^j's gradient, and C^{j+1} as it is.
         self._lent_gradient, self._replica_state = torch.empty(0), torch.empty(0)
-        if self.j > 1:
+        if self.lends:
             self._lent_gradient = _flatten([torch.zeros_like(parameter) for parameter in self._lent])
             self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1, self._lent_gradient.nbytes)
         if self.next_preprocess is not None:
@@ -134,38 +155,59 @@ class SubnetworkActor(Actor):
         lent = self._lend_preprocess(run)
         arriving_state = _receive(self.next, self._replica_state)
         self.draw("train", step, "subnetwork", self.j)
-        with self.clock("subnetwork.forward"):
-            output = run("forward", partial(self._forward, images))
-        with self.clock("subnetwork.wait"):
-            arriving_state.wait()
-        self.draw("train", step, "subnetwork", self.j + 1)  # C^{j+1}'s, as its owner
-        with self.clock("subnetwork.forward"):
-            # The only one to hold on to the output: memory that the backward pass does not need is free then.
-            interface = partial(self._interface, images, output)
-            del output
-            residual, loss, replica_loss = run("interface", interface)
-            del interface
-        sent = self.driver.send(residual)
-        del residual
+        units = Repeated(self.units, self.passes)
+        corrected = Corrected(units, self.compute, self._seed)
+        x = loss = replica_loss = None
+        sent: list[Transfer] = []
+        if self.reads_images:
+            with self.clock("subnetwork.forward"):
+                x, output = run("forward", partial(self._begin, images, units))
+                if x is not None:
+                    corrected.begin(x, output)
+            with self.clock("subnetwork.wait"):
+                arriving_state.wait()
+            self.draw("train", step, "subnetwork", self.j + 1)  # C^{j+1}'s, as its owner
+            with self.clock("subnetwork.forward"):
+                # The only one to hold on to the output: what the backward pass does not need is free then.
+                interface = partial(self._interface, images, output)
+                del output
+                residual, loss, replica_loss = run("interface", interface)
+                del interface
+            sent.append(self.driver.send(residual))
+            del residual
         with self.clock("subnetwork.wait"):
             (proceed,) = self.driver.receive_word(1)  # said when the step began
         if not proceed:
-            for transfer in (sent, *lent):  # nothing may be left under way
+            for transfer in (*sent, *lent):  # nothing may be left under way
                 transfer.wait()
             return False, images
-        arriving = self.driver.receive(self.compute.in_memory_order(self._gradient))
+        if not self.reads_images:
+            self.optimizer.zero_grad()  # not yet done
+        sent += [self._correct(corrected, len(images)) for _ in range(self.n_corrected)]
+        arriving = self._receive_gradient()
         lent_gradient = _receive(self.previous, self._lent_gradient)
         if following is not None:
             images = self.batches.train(*following)[0]  # while the driver is at work
         with self.clock("subnetwork.wait"):
             arriving.wait()
-            sent.wait()  # long ago: now its memory is free before the backward pass takes its own
-        del sent
+            for transfer in sent:  # long ago: now its memory is free before the backward pass takes its own
+                transfer.wait()
+        sent.clear()
         returned: list[Transfer] = []
+        for left in reversed(range(self.n_corrected)):
+            with self.clock("subnetwork.backward"):
+                gradient = corrected.back(self._gradient)
+            returned.append(self.driver.send(self._as_sent(gradient)))
+            if left or self.reads_images:
+                with self.clock("subnetwork.wait"):
+                    self._receive_gradient().wait()
         with self.clock("subnetwork.backward"):
+            if x is not None:
+                corrected.arrived(self._gradient)
+                loss = corrected.back_to(x, loss)
             if self.next is not None and replica_loss is not None:
                 gradient = run("replica", partial(self._replica_gradient, replica_loss))
-                returned = [self.next.send(gradient)]
+                returned.append(self.next.send(gradient))
             if loss is not None:
                 run("backward", loss.backward)
         with self.clock("subnetwork.wait"):
@@ -176,11 +218,16 @@ class SubnetworkActor(Actor):
             self.take_step(step, component="subnetwork")
         return True, images
 
-    def _forward(self, images: Tensor) -> Tensor:
-        """y_j."""
-        self.optimizer.zero_grad()
+    def _forward(self, images: Tensor, units: Repeated) -> tuple[Tensor | None, Tensor]:
+        """x_j = C^j(x), if it is to be corrected, and y_j."""
         with self.compute.autocast():
-            return cast(Tensor, self.units(self.preprocess(images)))
+            x = self.preprocess(images)
+            return x if self.n_corrected else None, units(x)
+
+    def _begin(self, images: Tensor, units: Repeated) -> tuple[Tensor | None, Tensor]:
+        """Forget all gradients; then :meth:`_forward`."""
+        self.optimizer.zero_grad()
+        return self._forward(images, units)
 
     def _interface(self, images: Tensor, output: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """r_j, with C^{j+1} as its owner has it now, and what to go back from once ∂L/∂r_j has come.
@@ -192,11 +239,23 @@ class SubnetworkActor(Actor):
         with self.compute.autocast():
             x_next = None if self.next_preprocess is None else self.next_preprocess(images)
         residual = self._residual(output, x_next)
-        loss = seed_gradient(output, self._gradient) if output.requires_grad else None
+        loss = seed_gradient(output, self._seed) if output.requires_grad else None
         replica_loss = None
         if x_next is not None and self._borrowed:
             replica_loss = seed_gradient(x_next, self._gradient, scale=-1.0)
         return residual, loss, replica_loss
+
+    def _correct(self, corrected: Corrected, batch: int) -> Transfer:
+        """One more pass: wait for a correction of x_j, and send by how much it has changed y_j."""
+        correction = self.compute.empty(batch, *self._shapes[0])
+        with self.clock("subnetwork.wait"):
+            self.driver.receive(self.compute.in_memory_order(correction)).wait()
+        with self.clock("subnetwork.forward"):
+            return self.driver.send(self._as_sent(corrected.correct(correction)))
+
+    def _receive_gradient(self) -> Transfer:
+        """Start receiving ∂L/∂r_j or ∂L/∂Δ_j."""
+        return self.driver.receive(self.compute.in_memory_order(self._gradient))
 
     def _replica_gradient(self, replica_loss: Tensor) -> Tensor:
         """What −∂L/∂r_j contributes to C^{j+1}'s gradient."""
@@ -234,20 +293,29 @@ class SubnetworkActor(Actor):
         for step in range(self.batches.n_validation_steps):
             images, _ = self.batches.validation(step)
             self.draw("validation", step, "subnetwork", self.j)
-            with self.compute.autocast():
-                output = self.units(self.preprocess(images))
+            units = Repeated(self.units, self.passes)
+            corrected = Corrected(units, self.compute, self._seed)
+            if self.reads_images:
+                x, output = self._forward(images, units)
+                if x is not None:
+                    corrected.begin(x, output)
                 self.draw("validation", step, "subnetwork", self.j + 1)
-                x_next = None if self.next_preprocess is None else self.next_preprocess(images)
-            for transfer in transfers:
-                transfer.wait()
-            transfers = [self.driver.send(self._residual(output, x_next))]
+                with self.compute.autocast():
+                    x_next = None if self.next_preprocess is None else self.next_preprocess(images)
+                for transfer in transfers:
+                    transfer.wait()
+                transfers = [self.driver.send(self._residual(output, x_next))]
+            transfers += [self._correct(corrected, len(images)) for _ in range(self.n_corrected)]
         for transfer in transfers:
             transfer.wait()
 
     def _residual(self, output: Tensor, x_next: Tensor | None) -> Tensor:
-        """r_j = y_j − C^{j+1}(x), or y_N, as it lies in memory."""
-        residual = output.detach() if x_next is None else output.detach() - x_next.detach()
-        return self.compute.in_memory_order(residual.to(self.compute.activation_dtype))
+        """r_j = y_j − C^{j+1}(x), or y_j if nothing is known of what g^{j+1} reads, as it is sent."""
+        return self._as_sent(output.detach() if x_next is None else output.detach() - x_next.detach())
+
+    def _as_sent(self, activation: Tensor) -> Tensor:
+        """An activation or its gradient in the type and order in which it travels."""
+        return self.compute.in_memory_order(activation.to(self.compute.activation_dtype))
 
     def _lend_preprocess(self, run: Recorder | None = None) -> list[Transfer]:
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""

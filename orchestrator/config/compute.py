@@ -22,7 +22,7 @@ class ComputeOptions:
     """Whether units run through torch.compile: faster steps, after minutes of compiling."""
     graphs: bool = later(False, before=False)
     """Whether the parts of a step are recorded once as CUDA graphs and replayed: no time is lost to
-    launching kernels. GPUs only; not with float64."""
+    launching kernels. GPUs only; not with float64, nor with several iterations."""
 
     def check(self) -> None:
         """See that values go together.

@@ -80,6 +80,7 @@ def _without_what_has_no_effect(options: dict[str, Any]) -> dict[str, Any]:
     n = options["n_subnetworks"]
     if n == 1:
         options["strategy"] = "serial"
+    options["n_iterations"] = min(options["n_iterations"], n if options["strategy"] in TORN else 1)
     if n == 1 or options["strategy"] not in TORN:
         # The network itself has no C^2 and no F^1: one trial, whatever these say.
         options |= {"preprocess": "strided", "coarse": "units", "n_coarse_units": paper_n_coarse_units(1)}

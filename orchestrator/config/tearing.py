@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.config.option import at_least
+from orchestrator.config.option import at_least, later
 
 Strategy = Literal["parareal", "serial", "data_parallel", "gpipe", "1f1b"]
 
@@ -39,6 +39,9 @@ class TearingOptions:
     What else N devices can do, with the network as it is: data_parallel: N workers, each with a share
     of every batch; gpipe, 1f1b: N stages, through which every batch goes in micro-batches. N = 1 is the
     serial network, whatever this says."""
+    n_iterations: int = later(1, before=1)
+    """Iterations K of the parareal algorithm: 1 (the paper's network) is the fastest, N is the original
+    network itself, which more would not change: of a K above N, N are done."""
 
     def check(self) -> None:
         """See that values are in range.
@@ -46,4 +49,10 @@ class TearingOptions:
         Raises:
             ValueError: one is not.
         """
-        at_least(1, self, "n_subnetworks")
+        at_least(1, self, "n_subnetworks", "n_iterations")
+        most = self.n_subnetworks if self.strategy in TORN else 1
+        if self.n_iterations > most:
+            raise ValueError(
+                f"--n-iterations {self.n_iterations} with --n-subnetworks {self.n_subnetworks} "
+                f"--strategy {self.strategy}: give at most {most}, which is exact"
+            )

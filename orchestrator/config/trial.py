@@ -54,6 +54,11 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
                 f"--graphs True with --strategy {self.strategy}: only parareal and serial can be recorded: "
                 "leave out --graphs or name these strategies alone"
             )
+        if self.graphs and self.n_iterations > 1:
+            raise ValueError(
+                f"--graphs True with --n-iterations {self.n_iterations}: only steps of one iteration can be "
+                "recorded: leave out one of them"
+            )
 
     def _check_batch(self) -> None:
         """See that a batch can be shared out as the strategy does.

@@ -1,7 +1,7 @@
 import pytest
 
 from analysis import load
-from analysis.configuration import identify, label, short_labels, varying
+from analysis.configuration import identify, label, one_row_each, short_labels, variants, varying
 
 
 def test_seeds_alone_share_a_configuration(store):
@@ -84,6 +84,20 @@ def test_short_labels_say_n_and_what_differs(store):
         "ResNet-56, N = 1, learning rate 0.1, no graphs, seed 1",
         "ResNet-56, N = 3, stem, parareal, learning rate 0.2, graphs, seed 1",
         "ResNet-20, N = 3, data parallel, learning rate 0.1, no graphs, seed 1",
+    ]
+
+
+def test_iterations_tell_torn_networks_apart(store):
+    store.trial(1, strategy="serial")  # from a store of before there were any
+    store.trial(3, n_iterations=1)
+    store.trial(3, n_iterations=2)
+    assert labels(store) == ["N = 1", "N = 3, K = 1", "N = 3, K = 2"]
+    rows, columns = one_row_each(identify(load(store.path).trials))
+    assert "n_iterations" in columns
+    (family,) = rows["family"].unique()
+    assert [name for name, _ in variants(rows[rows["family"] == family], ["n_iterations"])] == [
+        "K = 1",
+        "K = 2",
     ]
 
 

@@ -156,6 +156,23 @@ def test_times_are_slowest_of_the_parallel_parts_and_sum_of_the_coarse_network(s
     assert table["speed_up"].tolist() == pytest.approx([1.0, 37 / 19.5])
 
 
+def test_parallel_parts_and_the_coarse_network_count_in_every_iteration(store):
+    seconds = {("preprocess", j): [(1.0, 0.0)] for j in (1, 2, 3)} | {("postprocess", 0): [(0.5, 0.0)]}
+    seconds |= {
+        ("subnetwork", 1): [(7.0, 7.0)],
+        ("subnetwork", 2): [(1.0, 2.0)],
+        ("subnetwork", 3): [(5.0, 0.0)],
+    }
+    seconds |= {("coarse_network", 1): [(0.1, 0.0)], ("coarse_network", 2): [(0.2, 0.0)]}
+    for k in (None, 2, 3):  # of which the first is from a store without the option
+        store.timings(store.trial(3, **({} if k is None else {"n_iterations": k})), seconds)
+    table = load(store.path).table2().set_index("n_iterations")
+    # g^1 and g^2 with F^1, then g^2 and g^3 with F^2; or g^1, g^2, g^3 one after the other
+    assert table["parallel_subnetworks"].to_dict() == {1: 14.0, 2: 14.0 + 5.0, 3: 14.0 + 3.0 + 5.0}
+    assert table.loc[[1, 2], "coarse_network"].tolist() == pytest.approx([0.3, 0.3])
+    assert table["preprocessing"].tolist() == [1.0] * 3
+
+
 def test_speed_up_compares_one_device_and_virtual_time_alone(store):
     serial, torn = store.trial(1), store.trial(3)
     store.timings(serial, SERIAL, device="cpu")

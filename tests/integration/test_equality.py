@@ -22,6 +22,11 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         (2, ONE_STEP_IN_BFLOAT16),
         (3, {"preprocess": "stem", "coarse": "shortcut", "channels_last": True}),
         (3, {"strategy": "serial"}),
+        (6, {"n_iterations": 3, "coarse": "shortcut"}),
+        (2, ONE_STEP_IN_BFLOAT16 | {"n_iterations": 2}),
+        (3, ONE_STEP_IN_FLOAT32 | {"n_iterations": 2, "channels_last": True}),
+        (3, {"n_iterations": 2, "strategy": "serial"}),
+        (3, {"n_iterations": 3, "network": "vit", "depth": 6, "width": 12}),
         *((n, {"network": "mlp", "depth": 8, "width": 12}) for n in (1, 2, 3)),
         *((n, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch"}) for n in (1, 2, 3)),
         *((n, {"network": "vit", "depth": 6, "width": 12}) for n in (1, 2, 3)),
@@ -88,7 +93,8 @@ def test_a_users_network_is_trained_in_a_gang_of_its_own(start_gang, trial, netw
     check_equality(start_gang, trial(network=network, n_subnetworks=n_subnetworks, **options))
 
 
-def test_actors_on_different_hosts_equal_one_process_as_well(start_gang, trial, monkeypatch):
+@pytest.mark.parametrize("n_iterations", [1, 2])
+def test_actors_on_different_hosts_equal_one_process_as_well(start_gang, trial, monkeypatch, n_iterations):
     monkeypatch.setattr(gang, "DriverActor", DriverApart)
     monkeypatch.setattr(gang, "SubnetworkActor", SubnetworkApart)
-    check_equality(start_gang, trial(n_subnetworks=3, channels_last=True))
+    check_equality(start_gang, trial(n_subnetworks=3, channels_last=True, n_iterations=n_iterations))

@@ -19,7 +19,7 @@ def some(cost: st.SearchStrategy, n: int) -> st.SearchStrategy:
 
 
 @st.composite
-def step_costs(draw: st.DrawFn, max_n: int = 5) -> StepCosts:
+def step_costs(draw: st.DrawFn, max_n: int = 5, *, iterated: bool = False) -> StepCosts:
     n = draw(st.integers(1, max_n))
     return StepCosts(
         preprocess=draw(some(a_cost, n)),
@@ -28,6 +28,7 @@ def step_costs(draw: st.DrawFn, max_n: int = 5) -> StepCosts:
         postprocess=draw(a_cost),
         interface_bytes=draw(some(st.integers(0, 10**6), n)),
         optimizers=draw(some(seconds, n + 1)),
+        n_iterations=draw(st.integers(1, n)) if iterated else 1,
     )
 
 
@@ -43,8 +44,11 @@ def duration(spans: list[Span]) -> float:
 
 
 def work(costs: StepCosts) -> float:
-    driver = sum(f.total for f in costs.coarse_network) + costs.postprocess.total + costs.driver_optimizer
-    return driver + sum(costs.forward(j) + costs.backward(j) for j in range(1, costs.n_subnetworks + 1))
+    total = costs.postprocess.total + costs.driver_optimizer
+    for k, window in enumerate(costs.windows, start=1):
+        total += sum(costs.forward(j, k) + costs.backward(j, k) for j in window)
+        total += sum(costs.coarse_network[j - 1].total for j in window[:-1])
+    return total
 
 
 def period(costs: StepCosts) -> float:
@@ -90,6 +94,40 @@ def test_three_subnetworks_by_hand() -> None:
     ]
 
 
+def test_two_iterations_by_hand() -> None:
+    costs = StepCosts(
+        preprocess=(Cost(1, 2), Cost(3, 4), Cost(5, 6)),
+        subnetworks=(Cost(10, 20), Cost(30, 5), Cost(12, 24)),
+        coarse_network=(Cost(7, 14), Cost(8, 9)),
+        postprocess=Cost(0.5, 0.25),
+        optimizers=(100, 200, 300, 400),
+        n_iterations=2,
+    )
+    assert [costs.forward(j, 1) for j in (1, 2)] == [1 + 10 + 3, 3 + 30]  # nothing reads C^3
+    assert [costs.forward(j, 2) for j in (2, 3)] == [30, 12]
+    assert [costs.backward(j, 2) for j in (2, 3)] == [5, 24 + 300]
+    assert [costs.backward(j, 1) for j in (1, 2)] == [2 + 20 + 4 + 100, 4 + 5 + 200]
+    assert paper_sum(costs) == 11 + (35 + 36) + (21 + 17) + 0.75
+    # g^2 twice, F^2, h and back: g^3 of iteration 2 returns first to iteration 1.
+    there = 33 + 30 + 8 + 0.75
+    back = max(24 + 300, 9 + 5) + (4 + 5 + 200)
+    assert critical_path(costs) == max(there + back, there + 324 + 14 + 126, there + 324 + 14 + 400)
+
+
+@given(step_costs())
+def test_as_many_iterations_as_subnetworks_take_as_long_as_one_after_the_other(costs: StepCosts) -> None:
+    costs = replace(costs, n_iterations=costs.n_subnetworks, optimizers=())
+    serial = costs.preprocess[0].total + costs.postprocess.total + sum(g.total for g in costs.subnetworks)
+    assert critical_path(costs) == pytest.approx(serial, rel=1e-12)
+    assert work(costs) == pytest.approx(serial, rel=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 6])
+def test_an_iteration_takes_as_long_as_a_subnetwork_where_the_coarse_network_is_free(k: int) -> None:
+    costs = replace(of_units([4] * 6, unit=Cost(1, 2), coarse=Cost(0, 0)), n_iterations=k)
+    assert critical_path(costs) == paper_sum(costs) == 12 * k
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_equal_units(n: int) -> None:
     costs = of_units([4] * n, unit=Cost(1, 2), coarse=Cost(1, 2))
@@ -121,12 +159,12 @@ def test_the_recursion_finds_the_longest_chain(costs: StepCosts) -> None:
     assert critical_path(costs) == pytest.approx(longest_chain(costs), rel=1e-12)
 
 
-@given(step_costs())
+@given(step_costs(iterated=True))
 def test_without_limits_the_simulator_takes_the_critical_path(costs: StepCosts) -> None:
     assert duration(simulate(costs)) == pytest.approx(critical_path(costs), rel=1e-12)
 
 
-@given(step_costs(), st.integers(1, 8))
+@given(step_costs(iterated=True), st.integers(1, 8))
 def test_cores_bound_the_time_from_both_sides(costs: StepCosts, n_cores: int) -> None:
     time = duration(simulate(costs, n_cores=n_cores))
     total = work(costs)
@@ -134,7 +172,7 @@ def test_cores_bound_the_time_from_both_sides(costs: StepCosts, n_cores: int) ->
     assert time <= total * (1 + 1e-9)  # somebody is always at work
 
 
-@given(step_costs())
+@given(step_costs(iterated=True))
 def test_one_core_does_all_the_work_and_a_core_each_is_as_good_as_more(costs: StepCosts) -> None:
     assert duration(simulate(costs, n_cores=1)) == pytest.approx(work(costs), rel=1e-9)
     assert duration(simulate(costs, n_cores=costs.n_subnetworks + 1)) == duration(simulate(costs))
@@ -156,15 +194,16 @@ def test_transfers_by_hand() -> None:
     assert ends[1, "subnetwork.backward"] == 9.5 + 3 + 2.5 + 4
 
 
-@given(step_costs(), seconds)
-def test_transfers_lengthen_a_step_by_two_of_them_at_most(costs: StepCosts, latency: float) -> None:
+@given(step_costs(iterated=True), seconds)
+def test_transfers_lengthen_an_iteration_by_two_of_them_at_most(costs: StepCosts, latency: float) -> None:
     time = duration(simulate(costs, latency=latency, bandwidth=1e6))
     transfers = [latency + size / 1e6 for size in costs.interface_bytes]
     assert time >= critical_path(costs) * (1 - 1e-12)
-    assert time <= (critical_path(costs) + 2 * max(transfers)) * (1 + 1e-12)
+    most = 2 * (2 * costs.n_iterations - 1) * max(transfers)  # r_j, then a correction and Δ_j, there and back
+    assert time <= (critical_path(costs) + most) * (1 + 1e-12)
 
 
-@given(step_costs(), st.data())
+@given(step_costs(iterated=True), st.data())
 def test_no_cost_grows_without_the_time_growing_or_staying(costs: StepCosts, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(["preprocess", "subnetworks", "coarse_network"]))
     entries = list(getattr(costs, name))
@@ -184,7 +223,7 @@ def test_steps_overlap_as_far_as_the_slowest_circle_lets_them(costs: StepCosts, 
     assert time <= (critical_path(costs) + (n_steps - 1) * period(costs)) * (1 + 1e-12)
 
 
-@given(step_costs(), st.integers(1, 4))
+@given(step_costs(iterated=True), st.integers(1, 4))
 def test_an_actor_does_one_thing_at_a_time(costs: StepCosts, n_cores: int) -> None:
     spans = simulate(costs, n_cores=n_cores, n_steps=2)
     for actor in range(costs.n_subnetworks + 1):
@@ -201,6 +240,7 @@ def test_an_actor_does_one_thing_at_a_time(costs: StepCosts, n_cores: int) -> No
         ({"coarse_network": ()}, "2 subnetworks take 1 costs of coarse_network, not 0"),
         ({"interface_bytes": (1,)}, "take 2 costs of interface_bytes, not 1"),
         ({"optimizers": (1.0, 1.0)}, "take 3 costs of optimizers, not 2"),
+        ({"n_iterations": 3}, "n_iterations = 3: give 1 to 2"),
     ],
 )
 def test_costs_that_do_not_fit_together_are_refused(changed: dict[str, tuple], message: str) -> None:

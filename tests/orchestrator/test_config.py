@@ -56,6 +56,7 @@ OTHER = {
     "beta2": 0.9,
     "decay": "weights",
     "clip_norm": 1.0,
+    "n_iterations": 2,
 }
 
 
@@ -152,6 +153,34 @@ def test_graphs_are_not_of_float64():
         replace(BASE, graphs=True, precision="float64")
 
 
+def test_iterations_are_as_many_as_change_anything():
+    def asked(*ks, **options):
+        trials = Sweep(seed=(0,), n_iterations=ks, **options).trials()
+        return [(t.n_subnetworks, t.n_iterations) for t in trials]
+
+    assert asked(1, 2, 5, n_subnetworks=(1, 3)) == [(1, 1), (3, 1), (3, 2), (3, 3)]
+    strategies = ("data_parallel", "gpipe", "1f1b")
+    assert asked(2, n_subnetworks=(3,), strategy=strategies) == [(3, 1)] * 3
+    assert asked(1, 2, n_subnetworks=(3,), strategy=("serial",)) == [(3, 1), (3, 2)]
+    with pytest.raises(ValueError, match=r"^--n-iterations 0: give 1 or more$"):
+        asked(0)
+
+
+@pytest.mark.parametrize(("strategy", "most"), [("parareal", 3), ("serial", 3), ("gpipe", 1)])
+def test_a_trial_of_more_iterations_than_are_exact_is_refused(strategy, most):
+    config = replace(BASE, strategy=strategy, n_iterations=most)
+    with pytest.raises(
+        ValueError,
+        match=rf"^--n-iterations {most + 1} with --n-subnetworks 3 --strategy {strategy}: .* {most}, ",
+    ):
+        replace(config, n_iterations=most + 1)
+
+
+def test_graphs_are_of_one_iteration():
+    with pytest.raises(ValueError, match=r"^--graphs True with --n-iterations 2: .*: leave out one of them$"):
+        replace(BASE, graphs=True, n_iterations=2)
+
+
 def test_how_a_network_computes_is_as_asked():
     compute = replace(BASE, graphs=True, precision="tf32").compute(torch.device("cpu"))
     assert (compute.graphs, compute.precision, compute.compiled) == (True, "tf32", False)
@@ -197,7 +226,7 @@ def test_trial_ids_are_the_same_in_every_process():
 def test_options_that_came_later_leave_the_trials_of_a_store_their_ids(changes, trial_id):
     strided = replace(BASE, preprocess="strided", **changes)  # the default in those days
     assert strided.trial_id == trial_id
-    assert replace(strided, graphs=False).trial_id == trial_id
+    assert replace(strided, graphs=False, n_iterations=1).trial_id == trial_id
 
 
 def test_another_default_at_the_cuts_leaves_the_network_in_one_piece_its_id():

@@ -88,6 +88,21 @@ def test_a_step_as_asked_is_predicted_from_the_costs(forecast_of, partition):
     assert f"N = 1: {ms(serial_seconds(profile))}" in text
 
 
+def test_iterations_have_steps_and_recommendations_of_their_own(forecast_of):
+    plan, costs, text = forecast_of(n_iterations=(1, 2), available=Available(cpus=14, gpus=0))
+    profile = profile_of(plan, costs)
+    (sizes,) = {job.tearing.sizes for job in plan.jobs if job.config.n_subnetworks == 3}
+    paths = [critical_path(profile.step_costs(sizes, 4, k)) for k in (1, 2)]
+    assert paths[0] < paths[1]
+    shown = rows(text, ["N", "K", "N_c", "partition"])
+    assert [row[:3] for row in shown] == [["3", "1", "4"], ["3", "2", "4"]]
+    assert [row[5] for row in shown] == [*map(ms, paths)]
+    once, twice = text.split("The best")[1:]
+    assert "with K = 2 iterations for up to" in twice
+    best = [float(rows(one, ["devices", "N", "partition"])[-1][3]) for one in (once, twice)]
+    assert best[0] < best[1] < 1e3 * serial_seconds(profile)
+
+
 def test_the_components_are_shown_by_shape_and_number_of_coarse_units(forecast_of):
     plan, costs, text = forecast_of()
     profile = profile_of(plan, costs)

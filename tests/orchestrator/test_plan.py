@@ -246,6 +246,7 @@ def test_graphs_are_timed_apart(store):
         ("batch_size", (8, 16)),
         ("n_coarse_units", (1, 2)),
         ("preprocess", ("strided", "patch")),
+        ("n_iterations", (1, 2)),
     ],
 )
 def test_whatever_changes_a_components_time_is_timed_apart(store, option, values):

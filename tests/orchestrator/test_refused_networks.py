@@ -72,6 +72,18 @@ def test_a_pipeline_needs_the_gradient_that_comes_back_to_its_stages():
     assert plan_of("equal_without_gradient", strategy=("gpipe",), n_subnetworks=(1,)).jobs
 
 
+def test_later_iterations_need_the_gradient_that_comes_back_to_earlier_ones():
+    with pytest.raises(ValueError, match=r"unit 2 .* passes no gradient back to what it reads: give what"):
+        plan_of("equal_without_gradient", n_iterations=(2,))
+    assert plan_of("equal_without_gradient", n_iterations=(2,), n_subnetworks=(1,)).jobs
+
+
+def test_what_the_exact_network_does_not_use_is_nothing_to_train():
+    assert plan_of("equal_frozen_all_but_the_cuts", n_iterations=(1, 2)).jobs
+    with pytest.raises(ValueError, match="network has no parameter to train: each is frozen"):
+        plan_of("equal_frozen_all_but_the_cuts", n_iterations=(3,))
+
+
 @pytest.mark.parametrize(
     ("name", "uses_all"),
     [("plain", True), ("frozen_trunk", True), ("unused", False), ("without_gradient", False)],

@@ -68,8 +68,9 @@ def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def handlers() -> Handlers:
-    """What is to happen at each signal."""
-    return {number: signal.getsignal(number) for number in SIGNALS}
+    """What is to happen at each signal, but for what was not set by Python."""
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    return {number: handler for number, handler in found.items() if handler is not None}
 
 
 def restore(kept: Handlers) -> None:

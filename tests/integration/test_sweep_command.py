@@ -69,14 +69,16 @@ def test_rows_that_are_lost_are_made_again_or_said(finished, tmp_path):
     (store / "timings" / f"{timed}.parquet").write_bytes(b"")
     status, output = Command(*TINY, "--store", str(store)).finish()
     assert status == 0, output
-    assert f"{trained}: epochs are missing in the store: it is trained again" in output
+    assert "N = 1: epochs are missing in the store: it is trained again" in output
     assert "1/1 trials done" in output
     assert f"timings/{timed}.parquet is damaged (" in output
     said = "".join(output.split())
     assert f"Wall-clocktimingsoffinishedtrialsaremissinginthestore,{timed}:" in said
     pd.testing.assert_frame_equal(epochs(store), epochs(finished), check_exact=True)
     timings = load(store).timings
-    assert set(timings.loc[timings["trial_id"] == timed, "mode"]) == {"virtual"}
+    modes = set(timings.loc[timings["trial_id"] == timed, "mode"])
+    assert "virtual" in modes
+    assert "wall" not in modes
 
 
 def test_a_diverging_trial_leaves_the_rest_of_the_sweep_alone(tmp_path):

@@ -167,7 +167,7 @@ def _read(folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
         try:
             table = read_table(path)
         except (DamagedError, UnreadableError) as error:
-            warnings.warn(f"left out {path}: {error}", StoreWarning, stacklevel=3)
+            warnings.warn(f"left out: {error}", StoreWarning, stacklevel=3)
         else:
             found.append(_comparable(table))
     try:

@@ -156,11 +156,9 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
     with writing(report):
         for path in write_report(store.path):
             _say(console, f"wrote {os.path.relpath(path)}")
-    if set(statuses.values()) == {"finished"}:
-        return 0
-    if set(statuses.values()) - {"finished", "diverged"}:
+    if left := pending(plan.jobs, store):
         _say(console, "the same command tries again what failed, from its last checkpoint on")
-    return 1
+    return 1 if left or set(statuses.values()) != {"finished"} else 0
 
 
 def _say(console: Console, line: str) -> None:

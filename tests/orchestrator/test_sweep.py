@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 import time
@@ -8,13 +9,16 @@ import numpy as np
 import pytest
 import ray
 from PIL import Image
+from rich.console import Console
 
+from analysis.frames import StoreWarning
 from orchestrator.config import Options, Sweep
 from orchestrator.devices import local_devices
 from orchestrator.plan import make_plan
 from orchestrator.presets import PRESETS
-from orchestrator.storage.store import Store
-from orchestrator.sweep import main, parse
+from orchestrator.storage.store import Store, StoreError
+from orchestrator.sweep import conclude, main, parse
+from orchestrator.trial import record_untrained
 from tests.unreadable import make_readable, make_unreadable
 
 SMALL = ["--dataset", "synthetic:1x8x8x4x64", "--depth", "29", "--width", "2", "--n-subnetworks", "1", "3"]
@@ -136,6 +140,24 @@ def test_a_path_with_brackets_is_shown_as_it_is(tmp_path, capsys, folder):
     data = ["--dataset", f"image_folder:{folder}", "--batch-size", "2", "--n-subnetworks", "1"]
     assert main([*data, "--dry-run"]) == 0
     assert f"{folder}: train 2, validation 1 images" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_sweep_whose_results_are_gone_from_the_store_has_not_finished(tmp_path):
+    plan = make_plan(parse([*SMALL, "--seed", "0"]).sweep, Options(), local_devices())
+    store = Store(tmp_path / "store")
+    for job in plan.jobs:
+        record_untrained(job, store)
+        rows = [{"trial_id": job.config.trial_id, "epoch": 1 + i} for i in range(job.config.epochs)]
+        store.write("epochs", job.config.trial_id, rows)
+    told = io.StringIO()
+    assert conclude(plan, store, Console(file=told)) == 0
+    lost = store.path / "epochs" / f"{plan.jobs[0].config.trial_id}.parquet"
+    lost.unlink()
+    assert conclude(plan, store, Console(file=told)) == 1
+    assert "the same command tries again what failed" in told.getvalue()
+    lost.write_bytes(b"damaged")
+    with pytest.warns(StoreWarning), pytest.raises(StoreError, match=f"^{lost} is damaged"):
+        conclude(plan, store, Console(file=told))
 
 
 def refused(capsys, arguments):

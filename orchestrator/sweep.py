@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from analysis.command import command, exit_status
-from analysis.reading import UnreadableError
 from orchestrator import cluster, environment
 from orchestrator.arguments import parse
 from orchestrator.component_times import run_timings
@@ -18,7 +17,7 @@ from orchestrator.devices import local_devices
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
-from orchestrator.storage.files import WriteError, writing
+from orchestrator.storage.files import writing
 from orchestrator.storage.mirror import Mirror, MirrorError, following
 from orchestrator.storage.store import Store, StoreError
 from orchestrator.trial import Job, labels
@@ -86,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         for trial_id in (job.config.trial_id for job in missing.train):
             if store.status(trial_id) in ("finished", "diverged"):
                 _say(console, f"{named[trial_id]}: epochs are missing in the store: it is trained again")
-    except (ValueError, UnreadableError, WriteError) as error:
+    except (OSError, ValueError) as error:  # whatever it is, nothing has begun
         _complain(error)
         return 2
     except KeyboardInterrupt:
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             with lock, following(mirror, _complain):
                 return run(plan, missing, store, options, console)
-        except (MirrorError, WriteError) as error:
+        except (MirrorError, OSError) as error:
             _complain(error)
             return 1
     finally:
@@ -122,7 +121,7 @@ def run(plan: Plan, missing: Missing, store: Store, options: Options, console: C
     except KeyboardInterrupt:
         _say(console, f"interrupted: {how_to_go_on}")
         return exit_status()
-    except (cluster.StartError, StoreError, UnreadableError, WriteError) as error:
+    except (cluster.StartError, StoreError, OSError) as error:
         _complain(error)
         return 1
 

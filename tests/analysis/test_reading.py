@@ -11,7 +11,7 @@ from analysis.schema import SCHEMAS
 from tests.unreadable import make_unreadable
 
 VALUES = {"string": "text", "int64": 7, "double": 1 / 3, "bool": True}
-N_FLIPS = 300
+N_FLIPS = 200
 
 
 @pytest.fixture(params=SCHEMAS)

@@ -106,18 +106,17 @@ def _lasting(stream: TextIO | None, descriptor: int) -> TextIO:
 class _Output(io.FileIO):
     """Output that is dropped where it cannot be written, which is said once."""
 
-    _lost = False
+    _said = False
 
     def write(self, data: Any) -> int:
         """Write, or drop."""
         try:
             return super().write(data)
+        except BrokenPipeError:  # whoever has stopped reading knows
+            return len(data)
         except OSError as error:
-            if not self._lost:
-                self._lost = True
-                if self.fileno() == 1:
-                    print(
-                        f"the output cannot be written ({error.strerror}): going on without it",
-                        file=sys.stderr,
-                    )
+            if self.fileno() == 1 and not self._said:
+                self._said = True
+                lost = f"the output cannot be written ({error.strerror}): going on without it"
+                print(lost, file=sys.stderr)
             return len(data)

@@ -55,16 +55,18 @@ PRINT_MUCH = "[print(i, flush=True) for i in range(9)]; time.sleep(0.2); print(9
 
 
 @pytest.mark.parametrize(
-    ("shell", "why"),
+    ("shell", "said"),
     [
-        ("{} > /dev/full", "No space left on device"),
-        ("set -o pipefail; {} | sleep 0; exit ${{PIPESTATUS[0]}}", "Broken pipe"),
+        (
+            "{} > /dev/full",
+            "the output cannot be written (No space left on device): going on without it\n",
+        ),
+        ("{} | sleep 0; exit ${{PIPESTATUS[0]}}", ""),
     ],
 )
-def test_output_that_is_gone_is_said_once_and_changes_nothing(shell, why):
+def test_output_that_is_gone_is_said_once_and_changes_nothing(shell, said):
     done = run("time.sleep(0.5); " + PRINT_MUCH, shell=shell)
-    assert done.returncode == 7
-    assert done.stderr == f"the output cannot be written ({why}): going on without it\n"
+    assert (done.returncode, done.stderr) == (7, said)
 
 
 @pytest.mark.parametrize("shell", ["{} >&-", "{} 2>&-", "{} <&- >&- 2>&-", "{} > /dev/full 2> /dev/full"])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.reading import DamagedError, UnreadableError, entries, parquet_files, read_table
 from analysis.schema import COLUMNS, SCHEMAS, TIME, Column
 
 # What draws and computes is imported where it is used: the orchestrator's processes import this package
@@ -147,12 +147,13 @@ def load(store: str | Path) -> Results:
 
     Raises:
         StoreError: ``store`` is no result store, or one column has incompatible types.
+        UnreadableError: one of its folders cannot be read.
 
     Warns:
-        StoreWarning: a file is truncated; it is named and the others are read.
+        StoreWarning: a file is damaged or cannot be read; it is named and the others are read.
     """
     store = Path(store)
-    if not any((store / kind).is_dir() for kind in SCHEMAS):
+    if not SCHEMAS.keys() & {entry.name for entry in entries(store)}:
         raise StoreError(
             f"{store} is no result store: it holds none of the folders {', '.join(SCHEMAS)}; "
             "pass the folder a sweep wrote, such as results/quickstart"
@@ -162,11 +163,11 @@ def load(store: str | Path) -> Results:
 
 def _read(folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
     found = [pa.Table.from_pylist([], schema=SCHEMAS[folder.name])]  # so that no column is missing
-    for path in sorted(folder.glob("[!.]*.parquet")):
+    for path in parquet_files(folder):
         try:
-            table = pq.read_table(path, partitioning=None)
-        except (pa.ArrowInvalid, OSError) as error:
-            warnings.warn(f"left out {path}: {error}", StoreWarning, stacklevel=3)
+            table = read_table(path)
+        except (DamagedError, UnreadableError) as error:
+            warnings.warn(f"left out: {error}", StoreWarning, stacklevel=3)
         else:
             found.append(_comparable(table))
     try:

@@ -36,7 +36,10 @@ def page(
         provenance=summary.provenance(results.trials),
         charts={name: draw(name, chart) for name, chart in charts.items()},
         tables=tables,
-        at_chance=summary.at_chance(results.trials, results.table1()),
+        remarks=[
+            *summary.at_chance(results.trials, results.table1()),
+            *summary.lost(results.trials, results.epochs, results.timings),
+        ],
         unfinished=summary.unfinished(results.trials),
         commands=reproduce.commands(results.trials, results.timings),
         origin=reproduce.origin(results.trials),

@@ -13,9 +13,11 @@ import tyro
 from rich.console import Console
 
 from analysis import reproduce, summary
+from analysis.command import command
 from analysis.curves import error_against_time, figure3
 from analysis.frames import Results, StoreError, load
 from analysis.page import page
+from analysis.reading import UnreadableError
 from analysis.render import text_steps, text_table1, text_table2, text_time_to_error
 from analysis.speed_up import speed_up
 from analysis.time_shares import time_shares
@@ -70,6 +72,7 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
         sections += [f"## {FIGURES[name]}", f"![{FIGURES[name]}]({name}.png)"]
         if name == "worth_it":
             sections += [chart.note, summary.progress(results.trials), *summary.data_sets(results.trials)]
+            sections += summary.lost(results.trials, results.epochs, results.timings)
         files += [folder / f"{name}.png", folder / f"{name}.svg"]
         figure = chart.figure()
         figure.savefig(files[-2], dpi=200)
@@ -108,6 +111,8 @@ def print_tables(results: Results, console: Console) -> None:
     console.print(text_table1(table1 := results.table1()).rich(console.width))
     for sentence in summary.at_chance(results.trials, table1):
         console.print(sentence, highlight=False, markup=False)
+    for sentence in summary.lost(results.trials, results.epochs, results.timings):
+        console.print(sentence, highlight=False, markup=False)
     console.print(text_table2(results.table2()).rich(console.width))
     console.print(text_steps(results.steps()).rich(console.width))
 
@@ -119,7 +124,7 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 2 for a path that is no result store."""
+    """Run the command line; returns the exit status, 2 for a path that is no result store or out of reach."""
 
     def report(store: tyro.conf.Positional[Path], *, out: Path | None = None) -> list[Path]:
         """Write the figures, the tables and the reports of a result store.
@@ -132,12 +137,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         files = tyro.cli(report, prog="python -m analysis.report", args=arguments)
-    except StoreError as error:
+    except (StoreError, UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"error: {error.filename or 'the report'} cannot be written ({error.strerror}): give --out a "
+            "folder that may be written and has room",
+            file=sys.stderr,
+        )
         return 2
     print(*files, sep="\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(main)

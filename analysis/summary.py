@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.configuration import DATA, RUN, config_columns, dataset_name, heading, identify, network_name
 
 MAX_REASON = 300
+MOST_NAMES = 3
 
 AT_CHANCE = 0.9
 """An error of at least this share of what guessing would give says that nothing was learned."""
@@ -99,6 +100,28 @@ def at_chance(trials: pd.DataFrame, table1: pd.DataFrame) -> list[str]:
             "try --preprocess stem, --coarse shortcut or a lower --learning-rate."
         )
     return sentences
+
+
+def lost(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
+    """A sentence where rows of finished trials are missing, of which tables and figures would say nothing."""
+    finished = trials.loc[trials["status"] == "finished"].set_index("trial_id")["epochs"]
+    walls = timings[timings["mode"] == "wall"]
+    kinds = {
+        "Epochs": (epochs.groupby("trial_id")["epoch"].nunique(), "the same command trains them again"),
+        "Wall-clock timings": (
+            walls.groupby("trial_id")["repeat"].nunique(),
+            "to have them trained again, remove the files of these trials in epochs/ and repeat the command",
+        ),
+    }
+    return [
+        f"{what} of finished trials are missing in the store, {_shortened(which)}: {remedy}."
+        for what, (found, remedy) in kinds.items()
+        if (which := list(finished.index[found.reindex(finished.index).fillna(0) < finished]))
+    ]
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES)
 
 
 def _values(column: pd.Series) -> str:

@@ -1,1 +1,32 @@
 """Runs parareal networks on Ray: actors, trials, sweeps and their result store."""
+
+import importlib.util
+import signal
+import sys
+from pathlib import Path
+
+
+def _refuse_what_hides_ours() -> None:
+    """See that ``models`` and ``analysis`` are this project's.
+
+    Raises:
+        ImportError: a file or folder of the user's, whose current folder comes first, has such a name too.
+    """
+    for name in ("models", "analysis"):
+        found = importlib.util.find_spec(name)
+        places = [found.origin, *(found.submodule_search_locations or [])] if found else []
+        ours = Path(__file__).parents[1] / name
+        if not any(place and Path(place).resolve() == ours.resolve() for place in places):
+            raise ImportError(f"{next(filter(None, places), name)} hides this project's {name}: rename it")
+
+
+if sys.argv[:1] == ["-m"]:  # `python -m` is about to load one of our commands, which takes seconds
+    try:
+        _refuse_what_hides_ours()
+    except ImportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until then, an interruption is no traceback
+else:
+    _refuse_what_hides_ours()

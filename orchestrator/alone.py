@@ -10,6 +10,7 @@ from ray.exceptions import RayError
 
 from orchestrator.actors.liveness import Watch, show_life
 from orchestrator.actors.transport import Rendezvous
+from orchestrator.cgroup import MemoryKills
 from orchestrator.devices import GangResources, take_device
 from orchestrator.reason import reason
 
@@ -33,6 +34,7 @@ def run_alone(
     Raises:
         MeasurementError: see there; of what the process used nothing is left.
     """
+    memory_kills = MemoryKills()
     watch = Watch(timeout=timeout)
     watch.expect("measurement", slow_start=math.inf)  # there may be no device yet
     # A whole GPU, also where actors share one: whatever else ran on it would be measured too.
@@ -45,7 +47,7 @@ def run_alone(
                 raise MeasurementError(f"no sign of life for {silence:.0f} s")
         result: Result = ray.get(call)
     except RayError as error:
-        raise MeasurementError(reason(error)) from error
+        raise MeasurementError(memory_kills.explain(reason(error))) from error
     finally:
         ray.kill(process)
     return result

@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import ray
 import yaml
+from ray._common.utils import get_default_ray_temp_dir
+from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -17,7 +19,10 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
+from analysis import command
+from orchestrator import environment
 from orchestrator.devices import HEAD_RESOURCE, Available, local_devices
+from orchestrator.reason import reason
 
 WORKER_ENVIRONMENT = {
     # Every actor needs torch: a worker that has it already starts in a tenth of the time.
@@ -37,6 +42,10 @@ WORKER_ENVIRONMENT = {
 """What Ray's processes are started with on this machine; ``cluster.yaml`` has the same for others."""
 
 
+class StartError(ValueError):
+    """Ray does not start on this machine."""
+
+
 def connect(address: str | None, *, cpus: int | None = None) -> None:
     """Join the cluster at ``address``, or start one here if it is None; nothing if already there.
 
@@ -45,15 +54,33 @@ def connect(address: str | None, *, cpus: int | None = None) -> None:
         cpus: how many cores one that is started here pretends to have; as many as there are if None.
 
     Raises:
-        ValueError: nobody answers at the address, or it wants another token.
+        ValueError: nobody answers at the address, or it wants another token; or Ray cannot start here.
     """
     if ray.is_initialized():
         return
+    environment.check_folders(address)
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if address is None:
-        # What the plan was checked against, not what Ray would count.
-        here = local_devices()
+    # Below `uv run` Ray would start every worker by uv in a copy of this folder, without an environment.
+    if "RAY_ENABLE_UV_RUN_RUNTIME_ENV" not in os.environ:
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    handlers = command.handlers()
+    try:
+        if address is None:
+            _start(cpus)
+        else:
+            _join(address)
+    finally:
+        command.restore(handlers)  # Ray sets one of its own for SIGTERM
+
+
+def _start(cpus: int | None) -> None:
+    """Start Ray on this machine."""
+    # On one machine nobody is away for a while: what does not answer is gone.
+    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+    # What the plan was checked against, not what Ray would count.
+    here = local_devices()
+    try:
         ray.init(
             address="local",
             num_cpus=int(here.cpus) if cpus is None else cpus,
@@ -62,7 +89,15 @@ def connect(address: str | None, *, cpus: int | None = None) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-        return
+    except (AuthenticationError, OSError, RuntimeError, ValueError) as error:
+        raise StartError(
+            f"Ray does not start on this machine ({reason(error)}): see its logs in "
+            f"{get_default_ray_temp_dir()}"
+        ) from error
+
+
+def _join(address: str) -> None:
+    """Join the cluster at the address."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         _knock(address)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from analysis.reading import DamagedError, read_json
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.profiling import measure_profile
@@ -53,12 +54,13 @@ class Costs:
         """The profile of a trial's network, with the trial's kind of C^j and F^j, of these N_c at least.
 
         Raises:
-            ValueError: the components could not be measured, such as for lack of memory.
+            ValueError: the components could not be measured, such as for lack of memory; or what the store
+                holds of them is damaged.
+            UnreadableError: what the store holds of them cannot be read just now.
         """
         key = key_of(config, network, resources)
-        path = self._folder / f"{key}.json"
-        if key not in self._profiles and path.exists():
-            self._profiles[key] = CostProfile.from_dict(json.loads(path.read_text()))
+        if key not in self._profiles and (kept := _read(self._folder / f"{key}.json")) is not None:
+            self._profiles[key] = kept
         known = self._profiles.get(key)
         missing = set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set())
         if missing or known is None:
@@ -69,7 +71,6 @@ class Costs:
 
     def save(self) -> None:
         """Keep what has been measured in the store, for every later command."""
-        self._folder.mkdir(exist_ok=True)
         for key, profile in self._profiles.items():
             text = json.dumps(profile.to_dict())
             write_atomically(self._folder / f"{key}.json", partial(_write, text))
@@ -109,8 +110,21 @@ class Costs:
             ) from error
 
 
+def _read(path: Path) -> CostProfile | None:
+    """The profile in a file; None if it is not there."""
+    try:
+        return CostProfile.from_dict(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (DamagedError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no profile of costs ({error}): remove it to have them measured again; trials that "
+            "are under way may then be cut elsewhere and belong into another --store"
+        ) from error
+
+
 def _write(text: str, path: Path) -> None:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 _SIZES = ("shapes", "unit_parameters", "preprocess_parameters", "postprocess_parameters")

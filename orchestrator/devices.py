@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 
 import torch
 
+from orchestrator.cgroup import cpu_quota
 from orchestrator.config import PIPELINES, Devices, Strategy
 
 HEAD_RESOURCE = "node:__internal_head__"
@@ -42,8 +43,9 @@ class Available:
 
 
 def local_devices() -> Available:
-    """What this machine has."""
-    return Available(len(os.sched_getaffinity(0)), torch.cuda.device_count())
+    """What this machine has for this process: the cores that it may run on, no more than its quota."""
+    cores = len(os.sched_getaffinity(0))
+    return Available(max(1, math.floor(min(cores, cpu_quota()))), torch.cuda.device_count())
 
 
 @dataclass(frozen=True)

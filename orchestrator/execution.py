@@ -9,15 +9,19 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from analysis import command
+from analysis.reading import UnreadableError
 from orchestrator.actors.liveness import show_life
+from orchestrator.cgroup import MemoryKills
 from orchestrator.config import Options
 from orchestrator.data.datasets import ImageData
 from orchestrator.observers.display import Display
+from orchestrator.observers.observer import Harmless, Observer
 from orchestrator.observers.tensorboard import TensorBoard
 from orchestrator.plan import DataKey, data_key
 from orchestrator.reason import holds_traceback, reason
 from orchestrator.storage.files import WriteError
-from orchestrator.storage.store import Store
+from orchestrator.storage.store import Store, StoreError
 from orchestrator.supervisor import Supervisor
 from orchestrator.trial import Job, config_columns, record_failure, record_untrained, run_trial
 
@@ -64,16 +68,22 @@ def run_jobs(
                 progress=lambda row: tune.report(dict(row)),
                 tell=lambda remark: tune.report({"remark": remark}),
             )
-        except WriteError as error:
-            # Said and done: Tune would only try again, on the same full disk.
+        except (UnreadableError, WriteError) as error:
+            # Said and done: Tune would only try again, on the same disk.
             tune.report({"remark": str(error)})
 
     display = Display(jobs, store, console)
-    callbacks: list[tune.Callback] = [display, supervisor, TensorBoard(jobs, store)]
+    shown: list[tune.Callback] = [display, TensorBoard(jobs, store)]
     if options.mlflow is not None:
         from orchestrator.observers.mlflow import MLflow  # long to import, and may not be installed
 
-        callbacks.append(MLflow(jobs, store, options.mlflow, console))
+        shown.append(MLflow(jobs, store, options.mlflow, console))
+    callbacks: list[tune.Callback] = [
+        _SignalHandlers(),
+        supervisor,
+        *(Harmless(observer, display.say) for observer in shown),
+    ]
+    memory_kills = MemoryKills()
     # Not in the store, whose disk may be full; and all trials' own processes are on this machine.
     scratch = tempfile.TemporaryDirectory(prefix="parareal-", ignore_cleanup_errors=True)
     tuner = tune.Tuner(
@@ -99,12 +109,23 @@ def run_jobs(
             if holds_traceback(said):  # nothing that was foreseen
                 display.say(said)
             try:
-                record_failure(by_id[trial_id], store, reason(said))
-            except WriteError as error:
+                record_failure(by_id[trial_id], store, memory_kills.explain(reason(said)))
+            except (StoreError, UnreadableError, WriteError) as error:
                 display.say(f"{trial_id}: {reason(said)}; {error}")
     finally:
         display.stop()
         scratch.cleanup()
+
+
+class _SignalHandlers(Observer):
+    """Keeps what is to happen at a signal; at SIGUSR1 Tune would end as if all trials had finished."""
+
+    def __init__(self) -> None:
+        self._handlers = command.handlers()
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Tune has set handlers of its own."""
+        command.restore(self._handlers)
 
 
 def _share(jobs: list[Job]) -> dict[str, "ray.ObjectRef[dict[str, Job]]"]:

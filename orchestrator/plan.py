@@ -236,8 +236,18 @@ def _refuse_lonely_images(config: TrialConfig, tearing: Tearing) -> None:
 
 
 def pending(jobs: list[Job], store: Store) -> list[Job]:
-    """The jobs whose result the store does not hold yet; a diverged trial would diverge again."""
-    return [job for job in jobs if store.status(job.config.trial_id) not in ("finished", "diverged")]
+    """The jobs whose result the store does not hold, or no more; a diverged trial would diverge again."""
+    return [job for job in jobs if not _is_done(job.config, store)]
+
+
+def _is_done(config: TrialConfig, store: Store) -> bool:
+    status = store.status(config.trial_id)
+    if status not in ("finished", "diverged"):
+        return False
+    there = {row["epoch"] for row in store.read("epochs", config.trial_id)}
+    # Where the loss was not finite, that epoch is the last.
+    last = config.epochs if status == "finished" else max(there, default=1)
+    return there >= set(range(1, last + 1))
 
 
 def untimed(jobs: list[Job], store: Store) -> list[Job]:

@@ -1,7 +1,6 @@
 """Shows how a sweep is getting on, from its store alone: ``python -m orchestrator.status STORE``."""
 
 import fcntl
-import json
 import statistics
 import sys
 import time
@@ -13,18 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import tyro
-from pyarrow import dataset
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from analysis.command import command, exit_status
 from analysis.configuration import short_labels
 from analysis.measure import COLUMNS as MEASURE
 from analysis.measure import Measure
+from analysis.reading import (
+    DamagedError,
+    UnreadableError,
+    entries,
+    parquet_files,
+    read_json,
+    read_table,
+    unreadable,
+)
 from analysis.schema import COLUMNS, SCHEMAS
-from orchestrator.storage.store import ANNOUNCED, LOCK, StoreError
+from orchestrator.storage.store import ANNOUNCED, LOCK, NO_LOCKS, StoreError
 from orchestrator.terminal import Rows
 
 SHOWN = {
@@ -130,8 +137,9 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
 
     Raises:
         StoreError: the folder is no result store, or a file in it is damaged.
+        UnreadableError: a file in it cannot be read just now.
     """
-    if not (store / "trials").is_dir():
+    if "trials" not in {entry.name for entry in entries(store)}:
         raise StoreError(
             f"{store} is no result store: it holds no folder trials; pass the folder that a sweep wrote, "
             "such as results/quickstart"
@@ -142,11 +150,7 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
     done: dict[str, list[dict[str, Any]]] = {}
     for row in _read(store, "epochs", ["trial_id", "epoch", "validation_error", "seconds"]):
         done.setdefault(row["trial_id"], []).append(row)
-    announced: dict[str, dict[str, Any]] = {}
-    if (store / ANNOUNCED).exists():
-        announced = json.loads((store / ANNOUNCED).read_text(encoding="utf-8"))
-        # A number of epochs was all that earlier versions announced.
-        announced = {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
+    announced = _announced(store / ANNOUNCED)
     asked = announced | rows
     labels = dict.fromkeys(asked) if ids else _labels(asked)
 
@@ -192,17 +196,36 @@ def _is_held(lock: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno in NO_LOCKS:  # so no sweep can hold it
+            return False
+        raise unreadable(lock, error) from error
     return False
+
+
+def _announced(path: Path) -> dict[str, dict[str, Any]]:
+    """What was asked of the trials of the last sweep."""
+    try:
+        announced = read_json(path)
+        # A number of epochs was all that earlier versions announced.
+        return {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
+    except FileNotFoundError:
+        return {}
+    except (DamagedError, AttributeError) as error:
+        raise StoreError(f"{error}: remove it, the next sweep writes it anew") from error
 
 
 def _read(store: Path, kind: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """These columns of all rows of a kind, all of them if none are named."""
-    files = [str(path) for path in sorted((store / kind).glob("[!.]*.parquet"))]
-    try:
-        table = dataset.dataset(files, schema=SCHEMAS[kind], format="parquet").to_table(columns)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"{store} has a damaged file ({error}): remove it to have it made again") from error
-    rows: list[dict[str, Any]] = table.to_pylist()
+    wanted = columns or SCHEMAS[kind].names
+    rows: list[dict[str, Any]] = []
+    for path in parquet_files(store / kind):
+        try:
+            table = read_table(path)
+        except DamagedError as error:
+            raise StoreError(f"{error}: the sweep's command sets it aside and makes it again") from error
+        known = table.select([name for name in wanted if name in table.column_names])
+        rows += [dict.fromkeys(wanted) | row for row in known.to_pylist()]
     return rows
 
 
@@ -220,7 +243,7 @@ def main(arguments: Sequence[str]) -> int:
         Needs no Ray and changes nothing. "dead" means that trials are unfinished and no sweep is at work:
         the command that started it goes on from the last epochs. "left" is training time at the pace so
         far, without validation. Exit status: 0 every trial is finished; 1 some are not, and no sweep is
-        running; 2 no result store; 3 a sweep is running; 130 watching was interrupted.
+        running; 2 no result store; 3 a sweep is running; 128 + n watching was ended by signal n.
 
         Args:
             store: the folder that a sweep writes, such as results/quickstart.
@@ -240,12 +263,12 @@ def main(arguments: Sequence[str]) -> int:
 
     try:
         return tyro.cli(status, prog="python -m orchestrator.status", args=arguments)
-    except StoreError as error:
+    except (StoreError, UnreadableError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 130
+        return exit_status()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(main)

@@ -1,15 +1,14 @@
 """Runs a sweep: ``python -m orchestrator.sweep [--preset NAME] [options]``."""
 
 import os
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator import cluster
+from analysis.command import command, exit_status
+from orchestrator import cluster, environment
 from orchestrator.arguments import parse
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options
@@ -18,9 +17,9 @@ from orchestrator.devices import local_devices
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
-from orchestrator.storage.files import WriteError, writing
+from orchestrator.storage.files import writing
 from orchestrator.storage.mirror import Mirror, MirrorError, following
-from orchestrator.storage.store import Store
+from orchestrator.storage.store import Store, StoreError
 from orchestrator.trial import Job, labels
 from orchestrator.turns import Pair, run_turns, uncompared
 
@@ -46,12 +45,14 @@ class Missing:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit status: 0 all trials finished, 1 some did not, 2 refused,
-    130 interrupted.
+    128 + n ended by signal n.
     """
     console = Console()
     try:
+        environment.check_names(arguments)
         asked = parse(arguments)
         options = asked.options
+        environment.check_folders(options.address)  # a dry run may start Ray too, to measure
         if options.address is not None:
             cluster.connect(options.address)
         available = local_devices() if options.address is None else cluster.devices(console.print)
@@ -80,17 +81,21 @@ def main(arguments: Sequence[str]) -> int:
             time=untimed(timed, store),
             compare=uncompared(timed, store, available.cpus),
         )
-    except (ValueError, WriteError) as error:
+        named = labels(plan.jobs)
+        for trial_id in (job.config.trial_id for job in missing.train):
+            if store.status(trial_id) in ("finished", "diverged"):
+                _say(console, f"{named[trial_id]}: epochs are missing in the store: it is trained again")
+    except (OSError, ValueError) as error:  # whatever it is, nothing has begun
         _complain(error)
         return 2
     except KeyboardInterrupt:
         _say(console, "interrupted: nothing had begun")
-        return 130
+        return exit_status()
     else:
         try:
             with lock, following(mirror, _complain):
                 return run(plan, missing, store, options, console)
-        except (MirrorError, WriteError) as error:
+        except (MirrorError, OSError) as error:
             _complain(error)
             return 1
     finally:
@@ -115,8 +120,8 @@ def run(plan: Plan, missing: Missing, store: Store, options: Options, console: C
         return conclude(plan, store, console)
     except KeyboardInterrupt:
         _say(console, f"interrupted: {how_to_go_on}")
-        return 130
-    except WriteError as error:
+        return exit_status()
+    except (cluster.StartError, StoreError, OSError) as error:
         _complain(error)
         return 1
 
@@ -127,8 +132,6 @@ def execute(plan: Plan, missing: Missing, store: Store, options: Options, consol
 
     console.print("starting Ray" if options.address is None else f"on {options.address}")
     cluster.connect(options.address)
-    # A polite kill is an interruption too; only now, because Ray sets a handler of its own.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run_jobs(missing.train, plan.data, store, options, console)
     run_timings(missing.time, store, options, console)
     run_turns(missing.compare, plan.data, store, options, console)
@@ -152,11 +155,9 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
     with writing(report):
         for path in write_report(store.path):
             _say(console, f"wrote {os.path.relpath(path)}")
-    if set(statuses.values()) == {"finished"}:
-        return 0
-    if set(statuses.values()) - {"finished", "diverged"}:
+    if left := pending(plan.jobs, store):
         _say(console, "the same command tries again what failed, from its last checkpoint on")
-    return 1
+    return 1 if left or set(statuses.values()) != {"finished"} else 0
 
 
 def _say(console: Console, line: str) -> None:
@@ -165,4 +166,4 @@ def _say(console: Console, line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(main)

@@ -13,6 +13,7 @@ from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup
 
 from analysis.configuration import short_labels
+from analysis.reading import UnreadableError
 from models.task import Task
 from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
@@ -108,6 +109,7 @@ def run_trial(
 
     Raises:
         StoreError: another process keeps the trial, or its row is damaged.
+        UnreadableError: its row cannot be read just now.
         WriteError: the disk is so full that not even the trial's row can be written.
     """
     with store.claim(job.config.trial_id):
@@ -132,7 +134,7 @@ def run_trial(
                 status, reason = "diverged", str(error)
             except RayTaskError as error:
                 status, reason = "failed", f"{type(error.cause).__name__}: {error.cause}"
-            except (StoreError, WriteError) as error:
+            except (StoreError, UnreadableError, WriteError) as error:
                 status, reason = "failed", str(error)
         record.close(status, reason)
 

@@ -21,6 +21,7 @@ from orchestrator.actors.pipeline import PipelineActor
 from orchestrator.actors.serial import SerialActor
 from orchestrator.actors.subnetwork import SubnetworkActor
 from orchestrator.actors.transport import TransportError
+from orchestrator.cgroup import MemoryKills
 from orchestrator.config import PIPELINES, TrialConfig
 from orchestrator.devices import GangResources
 from orchestrator.reason import reason
@@ -66,6 +67,7 @@ class Gang:
         resources: GangResources,
         group: PlacementGroup,
     ) -> None:
+        self._memory_kills = MemoryKills()
         if not group.wait(SLOW_START):
             raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
         self._tearing = ray.put(tearing)  # once, with the modules that a user's network may hold
@@ -177,9 +179,9 @@ class Gang:
                     raise
                 broken = error
             except RayError as error:  # the process, its memory or its node is gone
-                raise GangError(f"an actor died: {reason(error)}") from error
+                raise GangError(self._memory_kills.explain(f"an actor died: {reason(error)}")) from error
         if broken is not None:
-            raise GangError(f"an actor lost a peer: {broken.cause}") from broken
+            raise GangError(self._memory_kills.explain(f"an actor lost a peer: {broken.cause}")) from broken
         return [results[call] for call in calls]
 
 

@@ -32,6 +32,14 @@ class InboxLink(SpeakingLink, ABC):
         self._mine, self._theirs = mine, theirs
         self._in_use = False
 
+    @property
+    def bytes_sent(self) -> int:
+        """Tensors and words sent so far, with the one READY that is owed for the tensor in the inbox.
+
+        It comes with the next tensor that is asked for, maybe in the next epoch; or never, at the end.
+        """
+        return super().bytes_sent + self._in_use
+
     @abstractmethod
     def _write(self, place: Tensor, tensor: Tensor) -> Transfer:
         """Write into the peer's inbox, which it has given up; before TENSOR is said."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from analysis.reading import DamagedError, entries, read_bytes, read_json
 from orchestrator.storage.files import remove, write_atomically
 
 KEPT = 2
@@ -28,7 +29,7 @@ def save(folder: Path, epoch: int, states: dict[str, bytes]) -> None:
         for part, state in states.items():
             (temporary / f"{part}.pt").write_bytes(state)
         checksums = {part: hashlib.sha256(state).hexdigest() for part, state in states.items()}
-        (temporary / _MANIFEST).write_text(json.dumps(checksums, indent=1))
+        (temporary / _MANIFEST).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
 
     write_atomically(folder / f"epoch-{epoch:04d}", write)
     # A later epoch's is one that training had to go back from.
@@ -43,12 +44,15 @@ def load_latest(folder: Path, *, tell: Callable[[str], None]) -> tuple[int, dict
 
     A damaged one is passed over, and ``tell`` is called with what is wrong with it; (0, {}) if there
     is none.
+
+    Raises:
+        UnreadableError: one cannot be read just now, damaged or not.
     """
     for path in _newest_first(folder):
         try:
-            checksums = json.loads((path / _MANIFEST).read_text())
-            states = {part: (path / f"{part}.pt").read_bytes() for part in checksums}
-        except (OSError, ValueError) as error:
+            checksums = read_json(path / _MANIFEST)
+            states = {part: read_bytes(path / f"{part}.pt") for part in checksums}
+        except (FileNotFoundError, DamagedError) as error:
             tell(f"checkpoint {path} is damaged ({error}): using the one before")
             continue
         damaged = [p for p, s in states.items() if hashlib.sha256(s).hexdigest() != checksums[p]]
@@ -59,7 +63,7 @@ def load_latest(folder: Path, *, tell: Callable[[str], None]) -> tuple[int, dict
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*"), key=_epoch, reverse=True)
+    return sorted((e for e in entries(folder) if e.name.startswith("epoch-")), key=_epoch, reverse=True)
 
 
 def _epoch(path: Path) -> int:

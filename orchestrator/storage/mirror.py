@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from analysis.reading import DamagedError, entries, read_json
 from orchestrator.storage.files import WriteError, write_atomically
 
 PERIOD = 10.0
@@ -54,7 +55,10 @@ class Mirror:
         self._sizes = {info.path.removeprefix(f"{self._root}/"): info.size for info in files}
         # An earlier run's notes; clocks differ, so times there say nothing about times here.
         self._notes = folder / ".mirror.json"
-        notes = json.loads(self._notes.read_text()) if self._notes.exists() else {}
+        try:
+            notes = read_json(self._notes)
+        except (FileNotFoundError, DamagedError):  # all is copied once more
+            notes = {}
         copied = {name: tuple(changed) for name, changed in notes.get(url, {}).items()}
         self._copied = {n: changed for n, changed in copied.items() if self._sizes.get(n) == changed[1]}
 
@@ -63,6 +67,7 @@ class Mirror:
 
         Raises:
             MirrorError: the mirror cannot be read.
+            UnreadableError: the folder cannot be read.
         """
         if self._changes():
             return
@@ -85,10 +90,10 @@ class Mirror:
         Raises:
             MirrorError: the mirror cannot be written; what is missing there is copied the next time.
         """
-        here = self._changes()
-        if here == self._copied:
-            return
         try:
+            here = self._changes()
+            if here == self._copied:
+                return
             for name in sorted(here.keys() | self._copied.keys()):
                 if name not in here:
                     with suppress(FileNotFoundError):
@@ -108,7 +113,7 @@ class Mirror:
         """Remember what has been copied, for the next run."""
 
         def write(path: Path) -> None:
-            path.write_text(json.dumps({self._url: self._copied}))
+            path.write_text(json.dumps({self._url: self._copied}), encoding="utf-8")
 
         if self._copied:
             write_atomically(self._notes, write)
@@ -127,16 +132,22 @@ class Mirror:
     def _changes(self) -> dict[str, tuple[int, int]]:
         """When each file of the folder was changed (ns), and its size; no hidden ones."""
         found = {}
-        for path in self._folder.rglob("[!.]*"):
-            name = path.relative_to(self._folder)
-            if any(part.startswith(".") for part in name.parts) or not path.is_file():
-                continue
+        for path in _files(self._folder):
             try:
                 status = path.stat()
             except FileNotFoundError:  # removed meanwhile
                 continue
-            found[name.as_posix()] = (status.st_mtime_ns, status.st_size)
+            found[path.relative_to(self._folder).as_posix()] = (status.st_mtime_ns, status.st_size)
         return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below the folder, without hidden ones; what cannot be read is an error, lest it seem gone."""
+    for entry in entries(folder):
+        if entry.is_dir():
+            yield from _files(entry)
+        else:
+            yield entry
 
 
 @contextmanager

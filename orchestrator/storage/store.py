@@ -13,6 +13,7 @@ A name that begins with a dot is no result: a file half-written, a lock, or a da
 whole, and all files of a kind have the same columns. Nothing measured is removed.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +23,16 @@ from typing import Any
 
 import filelock
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.reading import DamagedError, parquet_files, read_table
 from analysis.schema import SCHEMAS
-from orchestrator.reason import reason
 from orchestrator.storage.files import remove, write_atomically, writing
 
 LOCK = ".lock"
 """The file that a sweep locks while it runs."""
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+"""What a file system says that has no locks."""
 
 ANNOUNCED = "sweep.json"
 """The file that says which trials the last sweep was to run: what was asked, by trial_id."""
@@ -59,10 +61,10 @@ class Store:
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise StoreError(f"{self.path} is a file, not a folder: give --store another name")
-            entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-            if entries and "trials" not in entries:
+            names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+            if names and "trials" not in names:
                 raise StoreError(
-                    f"{self.path} holds other things and no result store ({len(entries)} entries, "
+                    f"{self.path} holds other things and no result store ({len(names)} entries, "
                     "no trials/): give --store an empty or a new folder"
                 )
             for kind in SCHEMAS:
@@ -78,11 +80,11 @@ class Store:
         """Take the store for this process alone, until the ``with`` block or the process ends.
 
         Raises:
-            StoreError: another sweep holds it, or it cannot be written.
+            StoreError: another sweep holds it, or it cannot be written or locked.
         """
         try:
             # Not at once: orchestrator.status looks for a moment.
-            return filelock.FileLock(self.path / LOCK).acquire(timeout=1)
+            return _acquire(self.path / LOCK, timeout=1)
         except filelock.Timeout as error:
             raise StoreError(
                 f"another sweep is running on {self.path}: wait for it or give --store another folder"
@@ -102,11 +104,10 @@ class Store:
             WriteError: the disk is full or not to be written.
         """
         folder = self.checkpoints(trial_id)
-        lock = filelock.FileLock(folder / ".lock", timeout=_PATIENCE)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                held = lock.acquire()
+                held = _acquire(folder / LOCK, timeout=_PATIENCE)
             except filelock.Timeout as error:
                 raise StoreError(
                     f"another process has been at {trial_id} for {_PATIENCE:g} s: end it, or give --store "
@@ -137,7 +138,9 @@ class Store:
         frame = pd.DataFrame(list(rows), columns=schema.names, dtype=object)
         write_atomically(
             self._file(kind, trial_id),
-            lambda path: frame.to_parquet(path, engine="pyarrow", index=False, schema=schema),
+            lambda path: frame.to_parquet(
+                path, engine="pyarrow", index=False, schema=schema, write_page_checksum=True
+            ),
         )
 
     def read(self, kind: str, trial_id: str) -> list[dict[str, Any]]:
@@ -145,41 +148,40 @@ class Store:
 
         Raises:
             StoreError: the file is damaged.
+            UnreadableError: the file cannot be read just now.
         """
-        path = self._file(kind, trial_id)
-        if not path.exists():
-            return []
         try:
-            rows: list[dict[str, Any]] = pq.read_table(path, partitioning=None).to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(
-                f"{path} is damaged ({reason(error)}): run the same command again to have it made again"
-            ) from error
+            rows: list[dict[str, Any]] = read_table(self._file(kind, trial_id)).to_pylist()
+        except FileNotFoundError:
+            return []
+        except DamagedError as error:
+            raise StoreError(f"{error}: run the same command again to have it made again") from error
         return rows
 
     def set_aside_damaged(self) -> list[str]:
-        """Hide every file that cannot be read, and have its trial run again; says which, and why.
+        """Hide every damaged file, and have its trial run again; says which, and why.
 
         The file is kept beside its place, as ``.NAME.damaged``.
 
         Raises:
+            UnreadableError: a file cannot be read just now, damaged or not; nothing is moved.
             WriteError: the disk is full or not to be written.
         """
+        damaged: dict[Path, DamagedError] = {}
+        for path in (path for kind in SCHEMAS for path in parquet_files(self.path / kind)):
+            try:
+                read_table(path)
+            except DamagedError as error:
+                damaged[path] = error
         told = []
-        for kind in SCHEMAS:
-            for path in sorted((self.path / kind).glob("[!.]*.parquet")):
-                trial_id = path.stem
-                try:
-                    self.read(kind, trial_id)
-                except StoreError as error:
-                    aside = path.with_name(f".{path.name}.damaged")
-                    with writing(aside):
-                        path.replace(aside)
-                    why = str(error).rpartition(":")[0]
-                    told.append(f"{why}: set aside as {aside.name}")
-                    if kind == "epochs":
-                        for row in self.read("trials", trial_id):
-                            self.write("trials", trial_id, [row | {"status": "failed", "error": why}])
+        for path, why in damaged.items():
+            aside = path.with_name(f".{path.name}.damaged")
+            with writing(aside):
+                path.replace(aside)
+            told.append(f"{why}: set aside as {aside.name}")
+            if path.parent.name == "epochs" and self._file("trials", path.stem) not in damaged:
+                for row in self.read("trials", path.stem):
+                    self.write("trials", path.stem, [row | {"status": "failed", "error": str(why)}])
         return told
 
     def status(self, trial_id: str) -> str | None:
@@ -193,3 +195,22 @@ class Store:
 
     def _file(self, kind: str, trial_id: str) -> Path:
         return self.path / kind / f"{trial_id}.parquet"
+
+
+def _acquire(path: Path, *, timeout: float) -> AbstractContextManager[object]:
+    """Lock a file by the kernel, whose lock goes with the process however that ends.
+
+    Raises:
+        StoreError: the file system has no such locks.
+        filelock.Timeout: another process has it.
+        OSError: it cannot be written.
+    """
+    try:
+        return filelock.FileLock(path, fallback_to_soft=False).acquire(timeout=timeout)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise StoreError(
+            f"{path.parent} is on a file system without locks ({error.strerror}): give --store a folder on "
+            "another, and --mirror for a copy here"
+        ) from error

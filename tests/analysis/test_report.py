@@ -10,6 +10,7 @@ from analysis import load
 from analysis.frames import FIGURES, TABLES
 from analysis.report import main, print_tables, write_report
 from analysis.schema import COLUMNS
+from tests.unreadable import make_unreadable
 
 FILES = {
     *("report.md", "report.html"),
@@ -131,6 +132,17 @@ def test_command_line_refuses_what_is_no_store_in_one_line(tmp_path, capsys, nam
     errors = capsys.readouterr().err
     assert len(errors.splitlines()) == 1
     assert "is no result store" in errors
+
+
+def test_command_line_refuses_what_it_cannot_read_or_write_in_one_line(store, tmp_path, capsys):
+    store.trial(1, errors=[4.0, 2.0])
+    (tmp_path / "file").touch()
+    assert main([str(store.path), "--out", str(tmp_path / "file")]) == 2
+    said = f"error: {tmp_path / 'file'} cannot be written (File exists): give --out a folder that may be"
+    assert capsys.readouterr().err.startswith(said)
+    path = make_unreadable(store.path / "epochs")
+    assert main([str(store.path)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {path} cannot be read (")
 
 
 def test_module_exits_with_its_status_and_imports_neither_ray_nor_torch(tmp_path):

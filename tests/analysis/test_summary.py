@@ -5,7 +5,7 @@ from rich.console import Console
 
 from analysis import load
 from analysis.report import print_tables, write_report
-from analysis.summary import at_chance, data_sets, headlines, progress, provenance, unfinished
+from analysis.summary import at_chance, data_sets, headlines, lost, progress, provenance, unfinished
 
 
 def test_progress_counts_by_status(store):
@@ -123,3 +123,36 @@ def test_two_classes_are_at_chance_from_45_percent_on(store):
     store.trial(1, errors=[1.0], n_classes=2)
     store.trial(3, errors=[48.0], n_classes=2)
     assert "48.0 % error on digits is chance (2 classes)" in sentences(store)[0]
+
+
+def test_rows_of_finished_trials_that_are_lost_are_said(store):
+    whole = [store.trial(1, seed=seed, errors=(9.0, 8.0, 7.0)) for seed in range(5)]
+    thinner = store.trial(3, errors=(9.0, 7.0))
+    store.trial(3, seed=1, errors=(9.0,), status="running")
+    for trial_id in (*whole[1:], thinner):
+        waits = [{"trial_id": trial_id, "mode": "wall", "repeat": epoch} for epoch in range(3)]
+        store.write("timings", trial_id, waits[: 2 if trial_id == whole[4] else 3])
+    results = load(store.path)
+    epochs, timings = lost(results.trials, results.epochs, results.timings)
+    assert epochs.startswith(
+        f"Epochs of finished trials are missing in the store, {thinner}: the same command"
+    )
+    assert timings.startswith(
+        f"Wall-clock timings of finished trials are missing in the store, {whole[0]}, {whole[4]}: "
+    )
+    out = io.StringIO()
+    print_tables(results, Console(file=out, width=1000))
+    write_report(store.path)
+    for text in (
+        out.getvalue(),
+        *((store.path / "report" / f"report.{kind}").read_text() for kind in ("md", "html")),
+    ):
+        assert epochs in text
+        assert timings in text
+
+
+def test_many_trials_with_lost_rows_are_counted(store):
+    ids = [store.trial(1, seed=seed) for seed in range(5)]
+    results = load(store.path)
+    epochs, _ = lost(results.trials, results.epochs, results.timings)
+    assert f"{ids[0]}, {ids[1]}, {ids[2]} and 2 more: " in epochs

@@ -108,6 +108,19 @@ def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path)
     assert command.await_end_of_descendants(30) == []
 
 
+def test_a_lost_head_is_noticed_on_one_machine_too(tmp_path):
+    command = Command(*UNTIMED, "--epochs", "200", "--n-subnetworks", "1", "--store", str(tmp_path))
+    next(line for line in command.lines() if "epoch 1/200" in line)
+    (head,) = (child for child in command.descendants() if child.name() == "gcs_server")
+    head.kill()
+    started = time.monotonic()
+    status, output = command.finish()
+    assert time.monotonic() - started < 20
+    assert status == 1, output
+    assert "its Ray cluster is gone: every finished epoch is in" in output
+    assert command.await_end_of_descendants(30) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of eight megabytes."""

@@ -62,6 +62,25 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finish
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)
 
 
+def test_rows_that_are_lost_are_made_again_or_said(finished, tmp_path):
+    store = shutil.copytree(finished, tmp_path / "copy")
+    trained, timed = sorted(path.stem for path in (store / "trials").glob("*.parquet"))
+    (store / "epochs" / f"{trained}.parquet").unlink()
+    (store / "timings" / f"{timed}.parquet").write_bytes(b"")
+    status, output = Command(*TINY, "--store", str(store)).finish()
+    assert status == 0, output
+    assert "N = 1: epochs are missing in the store: it is trained again" in output
+    assert "1/1 trials done" in output
+    assert f"timings/{timed}.parquet is damaged (" in output
+    said = "".join(output.split())
+    assert f"Wall-clocktimingsoffinishedtrialsaremissinginthestore,{timed}:" in said
+    pd.testing.assert_frame_equal(epochs(store), epochs(finished), check_exact=True)
+    timings = load(store).timings
+    modes = set(timings.loc[timings["trial_id"] == timed, "mode"])
+    assert "virtual" in modes
+    assert "wall" not in modes
+
+
 def test_a_diverging_trial_leaves_the_rest_of_the_sweep_alone(tmp_path):
     command = Command(
         *(*UNTIMED, "--learning-rate", "1e30", "0.1", "--n-subnetworks", "1"),
@@ -74,14 +93,17 @@ def test_a_diverging_trial_leaves_the_rest_of_the_sweep_alone(tmp_path):
     assert trials.to_dict() == {1e30: "diverged", 0.1: "finished"}
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_interrupted_it_stops_at_once_and_says_how_to_go_on(tmp_path, name):
+@pytest.mark.parametrize("names", [["SIGINT", "SIGINT"], ["SIGTERM"], ["SIGUSR1"]])
+def test_interrupted_it_stops_at_once_and_says_how_to_go_on(tmp_path, names):
+    numbers = [getattr(signal, name) for name in names]
     command = Command(*TINY, "--epochs", "200", "--store", str(tmp_path))
     next(line for line in command.lines() if "epoch 1/200" in line)
-    command.process.send_signal(getattr(signal, name))
     started = time.monotonic()
+    for number in numbers:
+        command.process.send_signal(number)
+        time.sleep(0.3)  # as a hand does; the second comes while the first is heeded
     status, output = command.finish()
-    assert status == 130, output
+    assert status == 128 + numbers[0], output
     assert time.monotonic() - started < 20
     assert "the same command goes on from there" in output
     assert "Traceback" not in output

@@ -8,11 +8,13 @@ import ray
 import torch
 from torch import nn
 
+from analysis.reading import UnreadableError
 from models.feedforward import FeedForward
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs, key_of
 from orchestrator.devices import Available, GangResources
 from orchestrator.plan import make_plan
+from tests.unreadable import make_unreadable
 
 SMALL = Sweep(
     n_subnetworks=(3,),
@@ -61,6 +63,23 @@ def test_a_profile_of_the_store_is_used_to_the_last_bit_and_kept(known_costs, tm
     assert file.read_bytes() == before
     assert profile(Costs(tmp_path), job, [1, 4]) == first
     assert not ray.is_initialized()
+
+
+def test_a_profile_that_cannot_be_read_or_is_damaged_is_refused_and_stays(known_costs, tmp_path):
+    job = job_of()
+    costs = known_costs([job], [1])
+    (file,) = (tmp_path / "costs").iterdir()
+    whole = file.read_bytes()
+    for content in (whole[:-9], b"{}", b"[]", b'{"shapes": [[1]]}', b"\xff"):
+        file.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=rf"^{file} is no profile of costs \(.*\): remove it to have them"
+        ):
+            profile(costs, job, [1])
+        assert file.read_bytes() == content
+    make_unreadable(file)
+    with pytest.raises(UnreadableError):
+        profile(costs, job, [1])
 
 
 def test_seeds_settings_and_ways_to_tear_share_a_profile(known_costs):

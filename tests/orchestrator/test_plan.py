@@ -192,9 +192,11 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
-def finish(store, job, status="finished"):
+def finish(store, job, status="finished", lost=()):
     trial_id = job.config.trial_id
     store.write("trials", trial_id, [{"trial_id": trial_id, "status": status}])
+    epochs = [epoch for epoch in range(1, job.config.epochs + 1) if epoch not in lost]
+    store.write("epochs", trial_id, [{"trial_id": trial_id, "epoch": epoch} for epoch in epochs])
 
 
 def time(store, job, mode="virtual"):
@@ -208,6 +210,15 @@ def test_only_what_has_come_to_no_end_is_pending(store):
     for job, status in zip(jobs, ("finished", "diverged", "running", "failed"), strict=False):
         finish(store, job, status)
     assert pending(jobs, store) == jobs[2:]
+
+
+@pytest.mark.parametrize("status", ["finished", "diverged"])
+def test_a_trial_whose_epochs_are_lost_is_pending_again(store, status):
+    _, hole, start, empty, gone = jobs = plan_of(seed=range(5), n_subnetworks=(3,), epochs=(3,)).jobs
+    for job, lost in zip(jobs, [(), (2,), (1,), (1, 2, 3), ()], strict=True):
+        finish(store, job, status, lost)
+    (store.path / "epochs" / f"{gone.config.trial_id}.parquet").unlink()
+    assert pending(jobs, store) == [hole, start, empty, gone]
 
 
 def test_more_values_leave_only_the_new_trials_pending(store):

@@ -10,6 +10,7 @@ import pytest
 from orchestrator import status
 from orchestrator.status import look, main
 from orchestrator.storage.store import ANNOUNCED, LOCK, Store
+from tests.unreadable import make_unreadable
 
 
 @pytest.fixture
@@ -195,4 +196,28 @@ def test_what_is_no_store_or_damaged_is_refused(
     assert not (tmp_path / "nowhere").exists()
     (store.path / "trials" / "a.parquet").write_bytes(b"PAR1")
     assert main([str(store.path)]) == 2
-    assert "has a damaged file" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "a.parquet is damaged (" in said
+    assert "the sweep's command sets it aside and makes it again" in said
+
+
+@pytest.mark.parametrize("place", [".", "trials", "epochs/a.parquet", ANNOUNCED, LOCK])
+def test_what_cannot_be_read_just_now_is_refused_with_that_reason(
+    store: Store, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    with store.lock():
+        pass
+    path = make_unreadable(store.path / place)
+    assert main([str(store.path)]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"error: {path} cannot be read (")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_damaged_list_of_trials_is_named(
+    store: Store, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (store.path / ANNOUNCED).write_bytes(content)
+    assert main([str(store.path)]) == 2
+    assert "remove it, the next sweep writes it anew" in capsys.readouterr().err

@@ -1,17 +1,25 @@
+import io
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import ray
+from PIL import Image
+from rich.console import Console
 
+from analysis.frames import StoreWarning
 from orchestrator.config import Options, Sweep
 from orchestrator.devices import local_devices
 from orchestrator.plan import make_plan
 from orchestrator.presets import PRESETS
-from orchestrator.storage.store import Store
-from orchestrator.sweep import main, parse
+from orchestrator.storage.store import Store, StoreError
+from orchestrator.sweep import conclude, main, parse
+from orchestrator.trial import record_untrained
+from tests.unreadable import make_readable, make_unreadable
 
 SMALL = ["--dataset", "synthetic:1x8x8x4x64", "--depth", "29", "--width", "2", "--n-subnetworks", "1", "3"]
 SMALL += ["--partition", "uniform", "--coarse", "units"]
@@ -117,8 +125,39 @@ def test_a_dry_run_counts_what_the_store_holds(capsys):
     for job in make_plan(sweep, Options(), local_devices()).jobs:
         row = {"trial_id": job.config.trial_id, "status": "finished"}
         store.write("trials", job.config.trial_id, [row])
+        epochs = [{"epoch": epoch + 1} for epoch in range(job.config.epochs)]
+        store.write("epochs", job.config.trial_id, epochs)
     assert main([*SMALL, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("3/3") == 2
+
+
+@pytest.mark.parametrize("folder", ["[", "[red]x", "[/old]", "[bold"])
+def test_a_path_with_brackets_is_shown_as_it_is(tmp_path, capsys, folder):
+    for i, name in enumerate(("train/a", "train/b", "validation/a")):
+        place = tmp_path / folder / name
+        place.mkdir(parents=True)
+        Image.fromarray(np.full((8, 8), i, np.uint8)).save(place / "1.png")
+    data = ["--dataset", f"image_folder:{folder}", "--batch-size", "2", "--n-subnetworks", "1"]
+    assert main([*data, "--dry-run"]) == 0
+    assert f"{folder}: train 2, validation 1 images" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_sweep_whose_results_are_gone_from_the_store_has_not_finished(tmp_path):
+    plan = make_plan(parse([*SMALL, "--seed", "0"]).sweep, Options(), local_devices())
+    store = Store(tmp_path / "store")
+    for job in plan.jobs:
+        record_untrained(job, store)
+        rows = [{"trial_id": job.config.trial_id, "epoch": 1 + i} for i in range(job.config.epochs)]
+        store.write("epochs", job.config.trial_id, rows)
+    told = io.StringIO()
+    assert conclude(plan, store, Console(file=told)) == 0
+    lost = store.path / "epochs" / f"{plan.jobs[0].config.trial_id}.parquet"
+    lost.unlink()
+    assert conclude(plan, store, Console(file=told)) == 1
+    assert "the same command tries again what failed" in told.getvalue()
+    lost.write_bytes(b"damaged")
+    with pytest.warns(StoreWarning), pytest.raises(StoreError, match=f"^{lost} is damaged"):
+        conclude(plan, store, Console(file=told))
 
 
 def refused(capsys, arguments):
@@ -142,6 +181,7 @@ def refused(capsys, arguments):
         (["--dataset", "digit"], "did you mean digits?"),
         (["--network", "[bold]"], "unknown network '[bold]'"),  # no markup of the terminal's
         (["--cpus-per-actor", "1000"], "a serial network needs 1 × 1000 = 1000 cores"),
+        (["--dataset", "image_folder:caf\udce9"], "is not UTF-8: rename it"),
         (["--width", "-1"], "--width -1: give 1 or more, or None"),
     ],
 )
@@ -156,6 +196,36 @@ def test_a_store_that_cannot_be_used_is_a_refusal(tmp_path, capsys):
     store = Store("held")
     with store.lock():
         assert "another sweep is running on" in refused(capsys, [*SMALL, "--store", "held"])
+
+
+def test_what_ray_would_stumble_over_is_a_refusal_before_a_store_is_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", f"/tmp/{'x' * 90}")
+    assert "characters too long for its sockets" in refused(capsys, SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_read_just_now_is_a_refusal_that_changes_nothing(tmp_path, capsys):
+    store = Store(tmp_path / "store")
+    store.write("epochs", "a", [{"epoch": 1}])
+    path = make_unreadable(store.path / "epochs" / "a.parquet")
+    assert f"{path} cannot be read (" in refused(capsys, [*SMALL, "--store", "store"])
+    make_readable(path)
+    assert len(store.read("epochs", "a")) == 1
+
+
+@pytest.mark.parametrize("name", ["models", "analysis"])
+@pytest.mark.parametrize("kind", ["file", "package"])
+def test_a_file_of_the_users_that_hides_a_package_of_ours_is_named(tmp_path, name, kind):
+    hiding = tmp_path / f"{name}.py" if kind == "file" else tmp_path / name / "__init__.py"
+    hiding.parent.mkdir(exist_ok=True)
+    hiding.write_text("X = 1")
+    message = f"{hiding} hides this project's {name}: rename it\n"
+    run = partial(subprocess.run, capture_output=True, text=True, cwd=tmp_path)
+    for module in ("orchestrator.sweep", "orchestrator.status"):
+        done = run([sys.executable, "-m", module, "--help"])
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}")
+    done = run([sys.executable, "-c", "import orchestrator.config"])
+    assert done.stderr.endswith(f"ImportError: {message}")
 
 
 def test_a_cluster_that_does_not_answer_is_a_refusal_within_seconds(capsys):

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.reading import UnreadableError
 from orchestrator.actors.actor import EpochReport
 from orchestrator.config import Options, Sweep
 from orchestrator.devices import Available
 from orchestrator.plan import make_plan
 from orchestrator.storage.store import Store
 from orchestrator.trial import _DivergedError, _epochs, _Record
+from tests.unreadable import make_unreadable
 
 METRICS = {"learning_rate": 0.1, "train_loss": 1.0, "train_error": 50.0, "validation_error": 90.0}
 
@@ -60,6 +62,15 @@ def test_a_trial_that_ends_with_finite_losses_is_finished(run):
 def test_a_last_step_that_throws_the_weights_away_is_a_divergence(run, loss):
     with pytest.raises(_DivergedError, match="the validation loss was not finite in epoch 1"):
         run(Told(metrics=METRICS | {"validation_loss": loss}))
+
+
+def test_a_trial_whose_checkpoint_cannot_be_read_just_now_does_not_begin_again(run, tmp_path):
+    told = Told(metrics=METRICS | {"validation_loss": 2.0})
+    assert run(told) == [1, 2]
+    (path,) = (tmp_path / "checkpoints").glob("*/epoch-0002/manifest.json")
+    make_unreadable(path)
+    with pytest.raises(UnreadableError, match=rf"^{path} cannot be read"):
+        run(told)
 
 
 def test_a_loss_that_is_not_finite_ends_the_trial_before_validation(run):

@@ -49,6 +49,18 @@ def test_it_stays_until_the_next_is_received():
     assert out.tolist() == [0, 0]
 
 
+def test_every_exchange_counts_as_many_bytes_as_the_first():
+    here, there = connect()
+    counted = []
+    for _ in range(3):
+        before = here.bytes_sent + there.bytes_sent
+        arriving = there.receive(place(there, 2))
+        here.send(torch.ones(2)).wait()
+        arriving.wait()
+        counted.append(here.bytes_sent + there.bytes_sent - before)
+    assert counted == [8 + 8 + 1] * 3  # the tensor, its size, and the word that the inbox is free again
+
+
 def test_a_sender_waits_until_the_receiver_is_ready():
     here, there = connect()
     out = place(there, 2)

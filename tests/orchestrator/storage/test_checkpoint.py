@@ -3,8 +3,10 @@ import io
 import pytest
 import torch
 
+from analysis.reading import UnreadableError
 from orchestrator.storage.checkpoint import KEPT, load_latest, save
 from orchestrator.storage.files import WriteError
+from tests.unreadable import make_readable, make_unreadable
 
 
 def states(epoch):
@@ -96,6 +98,16 @@ def test_a_damaged_checkpoint_is_told_of_and_passed_over(tmp_path, file, damage)
     assert len(told) == 1
     assert f"{tmp_path / 'epoch-0002'} is damaged (" in told[0]
     assert told[0].endswith(": using the one before")
+
+
+@pytest.mark.parametrize("place", ["trial", "trial/epoch-0002/driver.pt", "trial/epoch-0002/manifest.json"])
+def test_a_checkpoint_that_cannot_be_read_just_now_is_not_passed_over(tmp_path, place):
+    save_epochs(tmp_path / "trial", 2)
+    path = make_unreadable(tmp_path / place)
+    with pytest.raises(UnreadableError, match=f"^{path} cannot be read"):
+        load(tmp_path / "trial")
+    make_readable(path)
+    assert load(tmp_path / "trial") == (2, states(2))
 
 
 def test_if_all_are_damaged_training_starts_again(tmp_path):

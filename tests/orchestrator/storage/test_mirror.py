@@ -2,8 +2,10 @@ import threading
 
 import pytest
 
+from analysis.reading import UnreadableError
 from orchestrator.storage.mirror import Mirror, MirrorError, following
 from orchestrator.storage.store import Store
+from tests.unreadable import make_readable, make_unreadable
 
 
 def tree(folder):
@@ -34,6 +36,29 @@ def test_the_mirror_gets_every_file_and_every_change(folder, url, tmp_path):
     Store(folder).write("epochs", "a", [{"trial_id": "a", "epoch": 1}])
     mirror.push()
     assert tree(tmp_path / "mirror") == tree(folder)
+
+
+def test_what_cannot_be_read_just_now_does_not_go_from_the_mirror(folder, url, tmp_path):
+    mirror = Mirror(folder, url)
+    mirror.push()
+    before = tree(tmp_path / "mirror")
+    path = make_unreadable(folder / "checkpoints")
+    with pytest.raises(MirrorError, match=str(path)):
+        mirror.push()
+    assert tree(tmp_path / "mirror") == before
+    make_readable(path)
+    mirror.push()
+    assert tree(tmp_path / "mirror") == before
+
+
+def test_damaged_notes_cost_a_copy_and_unreadable_ones_are_an_error(folder, url, tmp_path):
+    Mirror(folder, url).push()
+    (folder / ".mirror.json").write_text("{")
+    Mirror(folder, url).push()
+    assert tree(tmp_path / "mirror") == tree(folder)
+    make_unreadable(folder / ".mirror.json")
+    with pytest.raises(UnreadableError, match=r"\.mirror\.json cannot be read"):
+        Mirror(folder, url)
 
 
 def test_old_checkpoints_go_from_the_mirror_too(folder, url, tmp_path):

@@ -52,6 +52,15 @@ def test_what_is_not_installed_is_asked_itself_or_left_empty(tmp_path, monkeypat
     assert elsewhere.versions()["project"] == ""
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_in_a_checkout_that_it_is_no_part_of_there_is_no_commit(tmp_path):
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "of somebody else")
+    site_packages = tmp_path / ".venv" / "site-packages"
+    site_packages.mkdir(parents=True)
+    assert module_in(site_packages).versions()["commit"] == ""
+
+
 def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert module_in(tmp_path).versions()["commit"] == ""

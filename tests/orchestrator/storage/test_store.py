@@ -1,4 +1,6 @@
+import fcntl
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -10,8 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from analysis.reading import UnreadableError
 from orchestrator.config import Sweep
-from orchestrator.storage.store import SCHEMAS, Store, StoreError
+from orchestrator.status import look
+from orchestrator.storage.store import NO_LOCKS, SCHEMAS, Store, StoreError
+from tests.unreadable import make_readable, make_unreadable
 
 NOW = pd.Timestamp("2026-03-01 12:30:00.123456", tz="UTC")
 
@@ -177,6 +182,49 @@ def test_a_damaged_file_is_set_aside_and_its_trial_is_run_again(store, kind):
     assert store.status("b") == "finished"
     assert list(pd.read_parquet(path.parent)["trial_id"]) == ["b"]  # plain readers pass it over
     assert store.set_aside_damaged() == []
+
+
+def test_a_file_that_cannot_be_read_just_now_is_neither_empty_nor_set_aside_and_nor_is_any_other(store):
+    for trial_id in "ab":
+        store.write("epochs", trial_id, [epoch_row(trial_id)])
+        store.write("trials", trial_id, [trial_row(trial_id)])
+    (store.path / "epochs" / "a.parquet").write_bytes(b"damaged")
+    for place in ("epochs/b.parquet", "trials"):
+        path = make_unreadable(store.path / place)
+        names = sorted(path.name for path in (store.path / "epochs").iterdir())
+        with pytest.raises(UnreadableError, match=rf"^{path} cannot be read \(.*\): give access, or wait"):
+            store.set_aside_damaged()
+        assert sorted(path.name for path in (store.path / "epochs").iterdir()) == names
+        with pytest.raises(UnreadableError):
+            store.read(path.parent.name if path.suffix else "trials", "b")
+        make_readable(path)
+    assert store.status("a") == "finished"
+    assert len(store.set_aside_damaged()) == 1
+    assert store.read("epochs", "b")[0]["train_loss"] == 2.5
+
+
+def test_files_have_checksums(store):
+    store.write("epochs", "a", [epoch_row("a", train_loss=0.123456789)])
+    path = store.path / "epochs" / "a.parquet"
+    content = path.read_bytes()
+    at = content.index(struct.pack("<d", 0.123456789))
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with pytest.raises(StoreError, match="is damaged"):
+        store.read("epochs", "a")
+
+
+@pytest.mark.parametrize("error", NO_LOCKS)
+def test_a_file_system_without_locks_is_refused(store, monkeypatch, error):
+    def refuse(file, operation):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = "is on a file system without locks .*: give --store a folder on another"
+    with pytest.raises(StoreError, match=message):
+        store.lock()
+    with pytest.raises(StoreError, match=message), store.claim("a"):
+        pass
+    assert not look(store.path).running
 
 
 # folders

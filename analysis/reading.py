@@ -1,0 +1,108 @@
+"""Reads the files of a result store, and tells one that is damaged from one that cannot be read just now.
+
+What is damaged stays so, and may be set aside and made again. What a disk, a network or a missing permission
+withholds for the moment is most likely whole: nothing may be taken for lost because of it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.pandas_compat import get_logical_type
+
+
+class UnreadableError(OSError):
+    """A file or folder is there and cannot be read at this moment; says why, and what to do."""
+
+
+class DamagedError(ValueError):
+    """A file holds something else than what was written to it."""
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, in order, without hidden names; nothing if it is not there.
+
+    Raises:
+        UnreadableError: the folder cannot be read, of which ``Path.glob`` would say nothing.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files among the folder's :func:`entries`."""
+    return [entry for entry in entries(folder) if entry.suffix == ".parquet"]
+
+
+def read_bytes(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UnreadableError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def read_table(path: Path) -> pa.Table:
+    """The rows of a Parquet file, every value of which can be used.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UnreadableError: it cannot be read.
+        DamagedError: it is no Parquet file, or its checksums, names or types are not those written.
+    """
+    data = read_bytes(path)
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table.validate(full=True)
+        for column in table.columns:
+            if pa.types.is_timestamp(column.type):
+                column.to_pylist()  # some are no time of any calendar
+        # Checksums are of pages and cover neither names nor types; but those stand in the file a second time.
+        described = table.schema.pandas_metadata or {"columns": []}
+        columns = [(column["field_name"], column["pandas_type"]) for column in described["columns"]]
+        if columns and columns != [(field.name, get_logical_type(field.type)) for field in table.schema]:
+            raise DamagedError("what it says of its columns contradicts itself")
+    except Exception as error:
+        raise _damaged(path, error) from error
+    return table
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UnreadableError: it cannot be read.
+        DamagedError: it is no JSON.
+    """
+    data = read_bytes(path)
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> UnreadableError:
+    """What to raise of a path that an operation of the system has failed on."""
+    return UnreadableError(
+        f"{path} cannot be read ({error.strerror}): give access, or wait until its disk answers, then run "
+        "the same command again"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> DamagedError:
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return DamagedError(f"{path} is damaged ({said})")

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.actors.liveness import show_life
 from orchestrator.config import Options
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.image_data import ImageData
 from orchestrator.observers.display import Display
 from orchestrator.observers.tensorboard import TensorBoard
 from orchestrator.plan import DataKey, data_key
@@ -33,7 +33,7 @@ def run_jobs(
     if not jobs:
         return
     by_id = {job.config.trial_id: job for job in jobs}
-    store.announce({trial_id: config_columns(job.config) for trial_id, job in by_id.items()})
+    store.announce({trial_id: {**config_columns(job.config), **job.data} for trial_id, job in by_id.items()})
     # One copy of the images and of each network in the object store, whatever the number of trials.
     for images in data.values():
         _ = images.mean, images.std  # cached on the object: the actors need not compute them again

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from orchestrator import cluster
 from orchestrator.arguments import parse
+from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options
 from orchestrator.costs import Costs
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         lock = store.lock()
         for line in store.set_aside_damaged():
             _say(console, line)
+        refuse_changed(plan.jobs, store, accept_changed_code=options.accept_changed_code)
         costs.save()
         timed = plan.jobs if options.timing_repeats else []
         missing = Missing(

@@ -63,7 +63,10 @@ def main(arguments: Sequence[str]) -> int:
         costs = Costs(folder, address=options.address, timeout=options.timeout)
         plan = make_plan(asked.sweep, options, available, costs)
         if options.dry_run:
-            console.print(plan_table(plan, Store(folder) if folder.exists() else None))
+            there = Store(folder) if folder.exists() else None
+            if there is not None:
+                refuse_changed(plan.jobs, there, accept_changed_code=options.accept_changed_code)
+            console.print(plan_table(plan, there))
             console.print(*forecast(plan, costs, options))
             return 0
         if options.mlflow is not None:

@@ -30,10 +30,13 @@ def list_images(folder: Path) -> Listing:
                 )
             splits = {"train": root}
         left_out, remarks = Counter[str](), list[str]()
-        listed = {
-            name: _list_split(name, split, left_out, remarks, {_identity(p) for p in (folder, root, split)})
-            for name, split in splits.items()
-        }
+        listed = {}
+        for name, split in splits.items():
+            if name.lower() in SPLITS["test"] and not _folders(split):
+                remarks.append(f"its split {name} has no labels (no folders of classes): no test error")
+                continue
+            around = {_identity(path) for path in (folder, root, split)}
+            listed[name] = _list_split(name, split, left_out, remarks, around)
     if left_out:
         kinds = ", ".join(f"{n} {kind}" for kind, n in left_out.most_common())
         remarks.append(f"left out: {kinds}")

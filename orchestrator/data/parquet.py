@@ -16,7 +16,7 @@ from orchestrator.data.errors import DatasetError, reported, shown
 from orchestrator.data.labels import Values
 from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Rows
-from orchestrator.data.splits import split_of
+from orchestrator.data.splits import SPLITS, split_of
 
 _LABELS = ("label", "labels", "fine_label", "class", "target")
 _IMAGES = ("image", "img")
@@ -41,15 +41,21 @@ def list_images(folder: Path, label_column: str | None) -> Listing:
         splits, strangers = _files(folder)
     for name, files in splits.items():
         _check_shards(folder, name, files)
-    listed, names = {}, None
-    for name, files in splits.items():
-        with _reading(files[0]), pq.ParquetFile(files[0]) as parquet:
-            schema = parquet.schema_arrow
-        image, label = _columns(files[0], schema, label_column)
-        names = names or _class_names(schema, label)
-        listed[name] = _listed(files, image, label)
     remarks = [f"left out, of no known split: {shown(strangers, 5)}"] if strangers else []
-    return Listing(listed, tuple(remarks), names)
+    first = next((name for name in splits if name.lower() in SPLITS["train"]), next(iter(splits)))
+    schema = _schema(splits[first][0])
+    image, label = _columns(splits[first][0], schema, label_column)
+    listed = {}
+    for name, files in splits.items():
+        there = _schema(files[0]).names
+        named = [column for column in there if column in _LABELS]
+        if label not in there and label_column is None and len(named) == 1:
+            listed[name] = _listed(files, image, named[0])
+        elif label not in there and name.lower() in SPLITS["test"]:
+            remarks.append(f"its split {name} has no labels (no column {label}): no test error")
+        else:
+            listed[name] = _listed(files, image, label)
+    return Listing(listed, tuple(remarks), _class_names(schema, label))
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
@@ -84,20 +90,29 @@ def _check_shards(folder: Path, split: str, files: list[Path]) -> None:
     """See that files whose names say how many there are, are all there, and of one version."""
     versions: dict[tuple[str, str], set[int]] = {}
     for file in files:
-        if match := re.search(r"-(\d+)-of-(\d+)(?:-([0-9a-zA-Z]+))?$", file.stem):
-            versions.setdefault((match[2], match[3] or ""), set()).add(int(match[1]))
+        match = re.search(r"-(\d+)-of-(\d+)(?:-([0-9a-zA-Z]+))?$", file.stem)
+        number, total, version = match.groups(default="") if match else ("0", "", "")
+        versions.setdefault((total, version), set()).add(int(number))
     if len(versions) > 1:
-        kinds = [f"of {total}" + f" ({version})" * bool(version) for total, version in versions]
+        kinds = [
+            (f"of {total}" if total else "of no number") + f" ({version})" * bool(version)
+            for total, version in versions
+        ]
         raise DatasetError(
             f"{folder}: {split} has files of {len(versions)} versions, {shown(kinds)}: remove all but one"
         )
     for (total, _), there in versions.items():
-        missing = sorted(set(range(int(total))) - there)
+        missing = sorted(set(range(int(total or 0))) - there)
         if missing:
             raise DatasetError(
                 f"{folder}: {split} has {len(there)} of {int(total)} files, without number "
                 f"{shown([*map(str, missing)], 5)}: fetch the others"
             )
+
+
+def _schema(file: Path) -> pa.Schema:
+    with _reading(file), pq.ParquetFile(file) as parquet:
+        return parquet.schema_arrow
 
 
 def _columns(file: Path, schema: pa.Schema, label_column: str | None) -> tuple[str, str]:

@@ -89,6 +89,12 @@ def test_every_folder_is_read_once_whatever_links_there_are(tmp_path):
         assert said in data.remarks
 
 
+def test_test_images_without_labels_are_left_out(tmp_path):
+    data = load(write_folder(tmp_path, SOUND | {"test/1.png": ONE}))
+    assert len(data.test_images) == 0
+    assert "its split test has no labels (no folders of classes): no test error" in data.remarks
+
+
 @pytest.mark.parametrize(
     ("file", "file_format"),
     [

@@ -62,6 +62,16 @@ def test_the_test_split_is_unseen_until_it_is_asked_for(parquet):
     assert "its split test has no labels (all are -1): no test error" in secret.remarks
 
 
+def test_a_test_split_without_labels_is_left_out_and_never_read_with_other_labels(parquet):
+    write_parquet(parquet / "test-0.parquet", [IMAGE] * 3, [5, 6, 7], label=None, id=pa.array([0, 1, 0]))
+    data = load(parquet)
+    assert len(data.test_images) == 0
+    assert "its split test has no labels (no column label): no test error" in data.remarks
+    write_parquet(parquet / "val-0.parquet", [IMAGE] * 2, [5, 6], label=None, id=pa.array([0, 1]))
+    with pytest.raises(DatasetError, match=r"val-0.parquet has no column 'label', as other files have"):
+        load(parquet)
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -229,6 +239,7 @@ def test_a_pointer_of_git_lfs_is_told_as_what_it_is(parquet):
             r"2 versions, .*aa.*bb.*: remove",
         ),
         (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "2 versions, of 00001, of 00002"),
+        (["train-00000-of-00001.parquet", "train.parquet"], "2 versions, of 00001, of no number: remove"),
         (
             ["train-00000-of-00005.parquet", "train-00003-of-00005.parquet"],
             "train has 2 of 5 files, .* 1, 2, 4: fetch",

@@ -46,7 +46,7 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
             raise ValueError(
                 f"the code of {job.config.network} is not what {len(changed)} trials in {store.path} were "
                 f"trained with, such as {changed[0]['trial_id']}: give --store another folder, bring back "
-                "the code, or say --accept-changed-code True if the change makes no difference"
+                "the code, or say --accept-changed-code if the change makes no difference"
             )
 
 

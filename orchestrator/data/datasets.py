@@ -13,7 +13,7 @@ import numpy as np
 
 from orchestrator.data.builtin import cifar, digits, mnist, svhn, synthetic
 from orchestrator.data.decoding import BrokenImagesError
-from orchestrator.data.errors import DatasetError
+from orchestrator.data.errors import DatasetError, shown
 from orchestrator.data.folders import read_folder
 from orchestrator.data.image_data import ImageData
 from orchestrator.data.labels import number
@@ -64,6 +64,8 @@ def load_dataset(
     if isinstance(source.read, InMemory):
         _check_images(name, source.read.splits, tuple(labels.values()))
     remarks = source.remarks
+    if name.partition(":")[0] in ENCODED:
+        remarks = (f"classes: {shown(list(classes), 5)}", *remarks)
     try:
         images = source.read(*rows)
     except BrokenImagesError as error:

@@ -148,7 +148,7 @@ def _report(faults: list[DatasetError], n: int) -> None:
 
 def _broken(names: list[str], n: int) -> str:
     count = "" if len(names) == 1 else f"{len(names)} of {n} images are broken: "
-    return f"{count}{shown(names, 100)}: replace or remove them, or leave them out with --skip-broken True"
+    return f"{count}{shown(names, 100)}: replace or remove them, or leave them out with --skip-broken"
 
 
 def _pixels(

@@ -41,10 +41,12 @@ def list_images(folder: Path, label_column: str | None) -> Listing:
         splits, strangers = _files(folder)
     for name, files in splits.items():
         _check_shards(folder, name, files)
-    remarks = [f"left out, of no known split: {shown(strangers, 5)}"] if strangers else []
     first = next((name for name in splits if name.lower() in SPLITS["train"]), next(iter(splits)))
     schema = _schema(splits[first][0])
     image, label = _columns(splits[first][0], schema, label_column)
+    remarks = [f"labels are its column {label}"]
+    if strangers:
+        remarks.append(f"left out, of no known split: {shown(strangers, 5)}")
     listed = {}
     for name, files in splits.items():
         there = _schema(files[0]).names

@@ -75,7 +75,7 @@ def test_another_code_of_ones_own_network_stops_the_command_unless_it_is_accepte
     keep(store, [replace(job, config=config, data=job.data | {"code_fingerprint": "then"})])
     now = replace(job, config=replace(config, seed=1), data=job.data | {"code_fingerprint": "now"})
     with pytest.raises(
-        ValueError, match=r"the code of my.nets:net is not what 1 trials .*--accept-changed-code True"
+        ValueError, match=r"the code of my.nets:net is not what 1 trials .*--accept-changed-code"
     ):
         refuse_changed([now], store)
     refuse_changed([now], store, accept_changed_code=True)

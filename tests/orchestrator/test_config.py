@@ -256,7 +256,7 @@ def test_a_folder_is_one_data_set_however_it_is_written():
         ({"validation_fraction": 0.0}, "^--validation-fraction 0.0: give more than 0 and less than 1"),
         ({"validation_fraction": 1.0}, "^--validation-fraction 1.0: give"),
         ({"validation_fraction": 0.1, "validation_split": "test"}, "0.1 with --validation-split test: leave"),
-        ({"image_size": 0}, "^--image-size 0: give at least 1, or None"),
+        ({"image_size": 0}, "^--image-size 0: give 1 or more, or None"),
     ],
 )
 def test_options_of_the_data_that_cannot_be(changes, message):

@@ -144,7 +144,9 @@ def test_a_column_is_named(parquet):
         breed = pa.array(["pug", "poodle"] * (n // 2))
         write_parquet(parquet / name, [IMAGE] * n, [0, 1] * (n // 2), breed=breed)
     assert load(parquet).classes == ("0", "1")
-    assert load(parquet, label_column="breed").classes == ("poodle", "pug")
+    breeds = load(parquet, label_column="breed")
+    assert breeds.classes == ("poodle", "pug")
+    assert {"classes: poodle, pug", "labels are its column breed"} <= set(breeds.remarks)
     with pytest.raises(DatasetError, match=r"--label-column race: .* has the columns label, breed: name one"):
         load(parquet, label_column="race")
 

@@ -119,8 +119,11 @@ COLUMNS: dict[str, list[Column]] = {
         ),
         Column("flip", YES_NO, "", "whether training images were mirrored at random"),
         Column("data_fingerprint", TEXT, "", "key of all pixels, labels and classes"),
-        Column("code_fingerprint", TEXT, "", "key of the code of one's own network"),
-        Column("test_error", REAL, "%", "error rate on the test images, measured once, after the last epoch"),
+        Column("code_fingerprint", TEXT, "", "key of the code of one's own network and task"),
+        Column(
+            *("test_error", REAL, "%"),
+            "error rate, or the task's metric, on the test data, measured once, after the last epoch",
+        ),
         Column("parameters", WHOLE, "", "number of parameters, coarse network included"),
         Column("parameters_coarse_network", WHOLE, "", "number of parameters of all F^j"),
         Column("devices", TEXT, "", "number and kind of devices, one an actor: 4 cpu"),

@@ -40,11 +40,12 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
                 f"{now['data_fingerprint']}): give --store another folder, or bring back the images and "
                 "labels of that time"
             )
-        theirs = [row for row in rows if row["network"] == job.config.network]
-        changed = _others(theirs, "code_fingerprint", now, kept=":" not in job.config.network)
+        theirs = [row for row in rows if _agree(row, job.config, ("network", "task"))]
+        own = [name for name in (job.config.network, job.config.task) if ":" in name]
+        changed = _others(theirs, "code_fingerprint", now, kept=not own)
         if changed and not accept_changed_code:
             raise ValueError(
-                f"the code of {job.config.network} is not what {len(changed)} trials in {store.path} were "
+                f"the code of {' and '.join(own)} is not what {len(changed)} trials in {store.path} were "
                 f"trained with, such as {changed[0]['trial_id']}: give --store another folder, bring back "
                 "the code, or say --accept-changed-code if the change makes no difference"
             )

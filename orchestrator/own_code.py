@@ -1,4 +1,4 @@
-"""A key of the code of a user's own network, so that a store never mixes two versions of it."""
+"""A key of the code of a user's own network and task, so that a store never mixes two versions of it."""
 
 import ast
 import sys
@@ -10,18 +10,20 @@ _PROJECT = Path(__file__).parents[1]
 _VERSIONED = ("models", "orchestrator", "analysis")
 
 
-def fingerprint(network: str) -> str:
-    """A key of the code behind ``path.to.module:factory``, once it is imported.
+def fingerprint(*names: str) -> str:
+    """A key of the code behind each ``path.to.module:name``, once it is imported.
 
     Of the module's code, and of what it imports from the folder that it was found in. Comments, blank lines
-    and docstrings have no part in it. "" for a network of this project's, or without a source file.
+    and docstrings have no part in it. "" where all is this project's own, or without a source file.
     """
-    module, colon, _ = network.partition(":")
-    file = _file(module) if colon else None
-    if file is None:
-        return ""
     sources: dict[str, Path] = {}
-    _collect(module, file.parents[module.count(".")], module.partition(".")[0], sources)
+    for name in names:
+        module, colon, _ = name.partition(":")
+        file = _file(module) if colon else None
+        if file is not None:
+            _collect(module, file.parents[module.count(".")], module.partition(".")[0], sources)
+    if not sources:
+        return ""
     digest = blake2b(digest_size=8)
     for name, source in sorted(sources.items()):
         digest.update(f"{name}\n{_code(source)}\n".encode())

@@ -139,7 +139,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             profile = costs.profile(config, network, resources, n_coarse_units)
             tearing = tear_as_asked(config, network, profile)
         known = data_columns(data[data_key(config)], config)
-        known["code_fingerprint"] = fingerprint(config.network)
+        known["code_fingerprint"] = fingerprint(config.network, config.task)
         jobs.append(Job(config, cast(Tearing, tearing), resources, known))
     return Plan(jobs, data, available)
 

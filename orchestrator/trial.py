@@ -267,7 +267,7 @@ class _Record:
         return row
 
     def test(self, error: float) -> None:
-        """Keep the error rate on the test images."""
+        """Keep the task's figure on the test images."""
         self._trial["test_error"] = error
 
     def close(self, status: str, error: str = "") -> None:

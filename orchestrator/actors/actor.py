@@ -198,14 +198,14 @@ class Actor:
         raise NotImplementedError
 
     def test(self, epoch: int) -> float | None:
-        """Error rate in % on the test images after an epoch (1-based), in step with the other actors.
+        """The task's figure on the test images after an epoch (1-based), in step with the other actors.
 
         None from an actor that computes no loss.
         """
         self.start_epoch(epoch)
         self.module.eval()
         total = self.validate(self.batches.test)
-        return total.error if total is not None and total.n_images else None
+        return total.metric if total is not None and total.n_samples else None
 
     def draw(self, phase: str, step: int, component: str, j: int) -> None:
         """Have a component draw the random numbers that it draws at this step wherever it runs.

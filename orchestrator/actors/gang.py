@@ -155,7 +155,7 @@ class Gang:
         return dict(zip(self.parts, reports, strict=True))
 
     def test(self, epoch: int) -> float:
-        """Error rate in % on the test images with the weights after an epoch (1-based).
+        """The task's figure on the test images with the weights after an epoch (1-based).
 
         Raises:
             GangError: an actor is gone or silent.

@@ -31,9 +31,9 @@ class Totals:
         self.sums += torch.cat([torch.stack([loss.detach().double() * n, n]), of_task])
 
     @property
-    def n_images(self) -> int:
-        """How many images were added."""
-        return int(self.sums[2])
+    def n_samples(self) -> int:
+        """How many samples were added."""
+        return int(self.sums[1])
 
     @property
     def loss(self) -> float:

@@ -93,7 +93,7 @@ class ProcessGroupActor(LockstepActor):
             return super().run_epoch(epoch)
 
     def test(self, epoch: int) -> float | None:
-        """Error rate in % on the test images, in step with the others.
+        """The task's figure on the test images, in step with the others.
 
         Raises:
             TransportError: a peer is gone or silent.

@@ -121,7 +121,7 @@ def _without_broken(error: BrokenImagesError, rows: list[Rows]) -> tuple[tuple[I
     ends = np.cumsum([len(split) for split in rows])[:-1]
     kept = np.split(error.kept, ends)
     left = [split[mask] for split, mask in zip(rows, kept, strict=True)]
-    images = np.split(error.images, np.cumsum([len(split) for split in left])[:-1])
+    images = np.split(error.images[error.kept], np.cumsum([len(split) for split in left])[:-1])
     return tuple(images), left, int((~error.kept).sum())
 
 

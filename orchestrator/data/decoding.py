@@ -37,8 +37,8 @@ class BrokenImagesError(DatasetError):
     """Images that cannot be read.
 
     Attributes:
-        images: those that can.
-        kept: which those are, (n,) of bool.
+        images: all, where there is nothing to be seen of those that cannot.
+        kept: which can, (n,) of bool.
     """
 
     images: Images
@@ -96,7 +96,7 @@ def decode(encoded: Iterable[Encoded], n: int, *, channels: int, image_size: int
     if faults:
         broken = BrokenImagesError(_broken([str(fault) for fault in faults.values()], n))
         broken.kept = np.isin(np.arange(n), list(faults), invert=True)
-        broken.images = images[broken.kept]
+        broken.images = images
         raise broken
     return images
 

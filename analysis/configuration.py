@@ -18,7 +18,12 @@ DATA = ("n_train", "n_validation", "input_shape", "n_classes", "crop", "flip")
 MEASURE = ("metric", "unit", "better")
 """Columns of ``trials`` that say what is measured on the data."""
 
-BOOKKEEPING = frozenset(["trial_id", "status", "error", "started", "finished", *DATA, *MEASURE, *RUN])
+FOUND = ("n_test", "classes", "data_fingerprint", "code_fingerprint", "test_error")
+"""Columns of ``trials`` that say what else was found."""
+
+BOOKKEEPING = frozenset(
+    ["trial_id", "status", "error", "started", "finished", *DATA, *MEASURE, *FOUND, *RUN],
+)
 """Columns of ``trials`` that are not config values; those on ``parameters`` are none either."""
 
 EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
@@ -28,6 +33,9 @@ CUTS = ("partition", "partition_sizes")
 AT_CUTS = ("preprocess", "coarse", "n_coarse_units", "n_iterations")
 TEARING = ("strategy", *CUTS, *AT_CUTS)
 """Config values without effect at N = 1: the network there is the original one, f."""
+
+SWITCHES = ("random_crop", "random_flip")
+"""Config values that are on, off or auto."""
 
 UNTORN = ("data_parallel", "gpipe", "1f1b")
 """Strategies that train f on N devices: nothing stands at the cuts, if there are any."""
@@ -230,6 +238,8 @@ def _words(column: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return name if value else f"no {name}"
+    if column in SWITCHES:
+        return f"{name} {value}"
     if isinstance(value, str) and not value.replace(" ", "").isdigit():
         return strategy_name(value)
     return f"{name} = {value}" if column in HEADINGS else f"{name} {value}"

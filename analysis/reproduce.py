@@ -12,7 +12,10 @@ from analysis.published import COARSE_COVERAGE
 PROGRAM = "python -m orchestrator.sweep"
 DERIVED = ("partition_sizes",)
 """Config columns that follow from the others, for which there is no option."""
-OPTIONAL = ("depth", "width", "train_subset", "validation_subset", "clip_norm")
+OPTIONAL = (
+    *("depth", "width", "train_subset", "validation_subset", "label_column", "validation_split"),
+    *("validation_fraction", "image_size", "clip_norm"),
+)
 """Options to which None may be given."""
 ONE_LIST = ("milestones",)
 """Options that take one list for all trials of a command."""

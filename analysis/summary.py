@@ -27,11 +27,15 @@ def data_sets(trials: pd.DataFrame) -> list[str]:
 
     Data sets of which a store does not say so much have none.
     """
-    known = trials[["dataset", *DATA]].dropna().drop_duplicates()
+    known = trials.reindex(columns=["dataset", *DATA, "n_test"]).dropna(subset=["dataset", *DATA])
+    known = known.fillna({"n_test": 0}).drop_duplicates()
     return [
-        f"{dataset_name(dataset)}: train {n_train:,}, validation {n_validation:,} images, {shape}, "
+        f"{dataset_name(dataset)}: train {n_train:,}, validation {n_validation:,}"
+        f"{f', test {n_test:,}' if n_test else ''} images, {shape}, "
         f"{n_classes} classes; {f'crop {crop}' if crop else 'no crop'}, {'flip' if flip else 'no flip'}"
-        for dataset, n_train, n_validation, shape, n_classes, crop, flip in known.itertuples(index=False)
+        for dataset, n_train, n_validation, shape, n_classes, crop, flip, n_test in known.itertuples(
+            index=False
+        )
     ]
 
 

@@ -22,7 +22,8 @@ CONFIDENCE = 0.95
 UNTIMED = (
     *("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "milestones"),
     *("momentum", "nesterov", "beta2", "weight_decay", "decay", "clip_norm"),
-    *("augment", "train_subset", "validation_subset", "strategy"),
+    *("augment", "random_crop", "random_flip", "train_subset", "validation_subset", "strategy"),
+    *("label_column", "validation_split", "validation_fraction"),
 )
 """Config values without effect on the time of one gradient (timings have their own batch size)."""
 

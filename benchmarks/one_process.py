@@ -53,7 +53,7 @@ def one_process(
             losses.append(loss.item())
         network.eval()
         with torch.no_grad(), compute.autocast():
-            pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
+            pairs = [batches.validation(step) for step in range(batches.validation.n_steps)]
             answers = []
             for step, (images, _) in enumerate(pairs):
                 network.draw = partial(draw, epoch, "validation", step)  # type: ignore[method-assign]

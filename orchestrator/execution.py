@@ -14,7 +14,7 @@ from analysis.reading import UnreadableError
 from orchestrator.actors.liveness import show_life
 from orchestrator.cgroup import MemoryKills
 from orchestrator.config import Options
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.image_data import ImageData
 from orchestrator.observers.display import Display
 from orchestrator.observers.observer import Harmless, Observer
 from orchestrator.observers.tensorboard import TensorBoard
@@ -37,7 +37,7 @@ def run_jobs(
     if not jobs:
         return
     by_id = {job.config.trial_id: job for job in jobs}
-    store.announce({trial_id: config_columns(job.config) for trial_id, job in by_id.items()})
+    store.announce({trial_id: {**config_columns(job.config), **job.data} for trial_id, job in by_id.items()})
     # One copy of the images and of each network in the object store, whatever the number of trials.
     for images in data.values():
         _ = images.mean, images.std  # cached on the object: the actors need not compute them again

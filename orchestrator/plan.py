@@ -24,19 +24,22 @@ from models.task import build_task
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, SHARING, TORN, Options, Sweep, TrialConfig
 from orchestrator.costs import Costs
-from orchestrator.data.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import load_dataset
+from orchestrator.data.image_data import ImageData
+from orchestrator.data.source import Reading
 from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
+from orchestrator.own_code import fingerprint
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job, config_columns, data_columns
 
-DataKey = tuple[str, int | None, int | None]
-"""What identifies the images of a trial: data set, training subset, validation subset."""
+DataKey = tuple[str, int | None, int | None, Reading]
+"""What identifies the images of a trial: data set, training and validation subset, how it is understood."""
 
 
 def data_key(config: TrialConfig) -> DataKey:
     """The key of a trial's images in :attr:`Plan.data`."""
-    return config.dataset, config.train_subset, config.validation_subset
+    return config.dataset, config.train_subset, config.validation_subset, config.reading
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
                 data_dir=options.data_dir,
                 train_subset=config.train_subset,
                 validation_subset=config.validation_subset,
+                reading=config.reading,
+                skip_broken=options.skip_broken,
             )
         images = data[key]
         if config.batch_size > len(images.train_images):
@@ -133,7 +138,8 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
             tearing = tear_as_asked(config, network, profile)
-        known = data_columns(data[data_key(config)], augment=config.augment)
+        known = data_columns(data[data_key(config)], config)
+        known["code_fingerprint"] = fingerprint(config.network, config.task)
         jobs.append(Job(config, cast(Tearing, tearing), resources, known))
     return Plan(jobs, data, available)
 
@@ -263,7 +269,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
             continue
         key = (
             *(
-                config.dataset,
+                *(config.dataset, config.image_size, config.image_mode),
                 config.network,
                 config.depth,
                 config.width,
@@ -319,6 +325,7 @@ def plan_table(plan: Plan, store: Store | None) -> Group:
     return Group(
         Text(f"{networks}: {len(plan.jobs)} trials on {there}", "bold"),
         *map(Text, summary.data_sets(trials)),
+        *(Text(f"{images.name}: {remark}") for images in plan.data.values() for remark in images.remarks),
         Rows(SHOWN, cells, left=["units", "devices"]),
     )
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from analysis.command import command, exit_status
 from orchestrator import cluster, environment
 from orchestrator.arguments import parse
+from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options
 from orchestrator.costs import Costs
@@ -63,7 +64,10 @@ def main(arguments: Sequence[str]) -> int:
         costs = Costs(folder, address=options.address, timeout=options.timeout)
         plan = make_plan(asked.sweep, options, available, costs)
         if options.dry_run:
-            console.print(plan_table(plan, Store(folder) if folder.exists() else None))
+            there = Store(folder) if folder.exists() else None
+            if there is not None:
+                refuse_changed(plan.jobs, there, accept_changed_code=options.accept_changed_code)
+            console.print(plan_table(plan, there))
             console.print(*forecast(plan, costs, options))
             return 0
         if options.mlflow is not None:
@@ -74,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         lock = store.lock()
         for line in store.set_aside_damaged():
             _say(console, line)
+        refuse_changed(plan.jobs, store, accept_changed_code=options.accept_changed_code)
         costs.save()
         timed = plan.jobs if options.timing_repeats else []
         missing = Missing(

@@ -1,6 +1,7 @@
 """One trial: a gang through its epochs, from the last checkpoint on, through the death of actors."""
 
 import itertools
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +20,7 @@ from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 from orchestrator.storage import checkpoint
 from orchestrator.storage.files import WriteError
@@ -35,7 +36,8 @@ class Job:
         config: what was asked.
         tearing: the torn network, shapes traced.
         resources: what each actor reserves.
-        data: what :func:`data_columns` says of its images; empty where they are not known.
+        data: what :func:`data_columns` says of its images, and the fingerprint of a user's own code; empty
+            where they are not known.
     """
 
     config: TrialConfig
@@ -57,15 +59,21 @@ def labels(jobs: Iterable[Job]) -> dict[str, str]:
     return dict(zip(by_id, short_labels(trials), strict=True)) if asked else {}
 
 
-def data_columns(images: ImageData, *, augment: bool) -> dict[str, Any]:
+def data_columns(images: ImageData, config: TrialConfig) -> dict[str, Any]:
     """Columns of ``trials`` that say what a data set was understood to be, and how it is augmented."""
+    augmentation = images.augmentation(
+        augment=config.augment, crop=config.random_crop, flip=config.random_flip
+    )
     return {
         "n_train": len(images.train_images),
         "n_validation": len(images.validation_images),
+        "n_test": len(images.test_images),
         "input_shape": "×".join(map(str, images.input_shape)),
         "n_classes": images.n_classes,
-        "crop": images.pad if augment else 0,
-        "flip": images.flip and augment,
+        "classes": json.dumps(images.classes, ensure_ascii=False),
+        "crop": max(augmentation.pad),
+        "flip": augmentation.flip,
+        "data_fingerprint": images.fingerprint,
     }
 
 
@@ -123,6 +131,8 @@ def run_trial(
                     for row in _epochs(gang, job.config, record, store, tell):
                         failures = 0
                         progress(row)
+                    if job.data.get("n_test"):
+                        record.test(gang.test(job.config.epochs))
                 status = "finished"
             except GangError as error:
                 failures += 1
@@ -257,6 +267,10 @@ class _Record:
         self._store.write("epochs", self._id, self._epochs)
         self._store.write("timings", self._id, self._timings)
         return row
+
+    def test(self, error: float) -> None:
+        """Keep the task's figure on the test images."""
+        self._trial["test_error"] = error
 
     def close(self, status: str, error: str = "") -> None:
         """Say how the trial ended."""

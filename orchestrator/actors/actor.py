@@ -23,8 +23,8 @@ from orchestrator.actors.metrics import Totals
 from orchestrator.actors.optimizer import Optimizer, make_optimizer
 from orchestrator.actors.transport import Link, Rendezvous
 from orchestrator.config import TrialConfig
-from orchestrator.data.batches import Batches
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.batches import Batches, HeldOut
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources, take_device
 
 
@@ -91,7 +91,9 @@ class Actor:
             seed=config.seed,
             device=self.device,
             dtype=self.compute.weight_dtype,
-            augment=config.augment,
+            augmentation=data.augmentation(
+                augment=config.augment, crop=config.random_crop, flip=config.random_flip
+            ),
         )
         self._rate = math.nan
         self._memory_before = private_memory()
@@ -187,6 +189,23 @@ class Actor:
     def whole_square_norm(self, square_norm: float) -> float:
         """The sum of the squares of all gradients of the network, of which this actor has a part."""
         return square_norm
+
+    def validate(self, images: HeldOut) -> Totals | None:
+        """Loss and error over images that are held out, in step with the other actors.
+
+        The module is in evaluation mode. None, or nothing added up, from an actor that computes no loss.
+        """
+        raise NotImplementedError
+
+    def test(self, epoch: int) -> float | None:
+        """The task's figure on the test images after an epoch (1-based), in step with the other actors.
+
+        None from an actor that computes no loss.
+        """
+        self.start_epoch(epoch)
+        self.module.eval()
+        total = self.validate(self.batches.test)
+        return total.metric if total is not None and total.n_samples else None
 
     def draw(self, phase: str, step: int, component: str, j: int) -> None:
         """Have a component draw the random numbers that it draws at this step wherever it runs.

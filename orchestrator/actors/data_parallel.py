@@ -12,7 +12,8 @@ from models.tearing import Tearing
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.process_group import ProcessGroupActor
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.batches import HeldOut
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 
 # Torch has two names for the switch, and warns of the older one where it has the newer.
@@ -89,16 +90,16 @@ class DataParallelActor(ProcessGroupActor):
         self._sent += self._sent_per_step
 
     @torch.no_grad()
-    def validate(self) -> Totals:
-        """Loss and error over the validation set; every N-th batch is this worker's."""
+    def validate(self, images: HeldOut) -> Totals:
+        """Loss and error over images that are held out; every N-th batch is this worker's."""
         for buffer in self.module.buffers():
             if buffer.device == self.device:  # on the CPU of GPUs' hosts are counters, equal everywhere
                 dist.broadcast(buffer, src=0)
         total = Totals(self.task, self.device)
-        for step in range(self.rank, self.batches.n_validation_steps, self.size):
-            images, labels = self.batches.validation(step)
+        for step in range(self.rank, images.n_steps, self.size):
+            batch, labels = images(step)
             with self.compute.autocast():
-                logits = self.module(images)
+                logits = self.module(batch)
             total.add(self.task.loss(logits, labels), logits, labels)
         dist.all_reduce(total.sums)
         return total

@@ -18,7 +18,8 @@ from orchestrator.actors.links import connect_link
 from orchestrator.actors.metrics import FiniteWatch, Totals
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.batches import HeldOut
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 
 
@@ -129,7 +130,7 @@ class DriverActor(Actor):
             for _, transfer in arriving.values():
                 transfer.wait()
         seconds = self.seconds_since(start)
-        validation = self._validate() if completed else None
+        validation = self.validate(self.batches.validation) if completed else None
         for word in words:
             word.wait()
         return self.report(completed, seconds, total, validation)
@@ -289,13 +290,13 @@ class DriverActor(Actor):
         return self.compute.in_memory_order(leaf.grad)
 
     @torch.no_grad()
-    def _validate(self) -> Totals:
-        """Loss and error over the validation set, through the same parallel path."""
+    def validate(self, images: HeldOut) -> Totals:
+        """Loss and error over images that are held out, through the same parallel path."""
         self.module.eval()
         clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
         total = Totals(self.task, self.device)
-        for step in range(self.batches.n_validation_steps):
-            labels = self.batches.validation_labels(step)
+        for step in range(images.n_steps):
+            labels = images.labels(step)
             draw = partial(self.draw, "validation", step)
             sweeps, sent = self._forward(self._post_receives(len(labels)), None, draw)
             draw("postprocess", 0)

@@ -50,7 +50,7 @@ class Gang:
     Args:
         config: the trial.
         tearing: the torn network.
-        data: the trial's :class:`~orchestrator.data.datasets.ImageData` in Ray's object store, which each
+        data: the trial's :class:`~orchestrator.data.image_data.ImageData` in Ray's object store, which each
             host fetches once and its actors read without a copy.
         resources: what each actor reserves.
         group: the placement group.
@@ -155,6 +155,16 @@ class Gang:
         """
         reports = self._gather([actor.run_epoch.remote(epoch) for actor in self.actors])
         return dict(zip(self.parts, reports, strict=True))
+
+    def test(self, epoch: int) -> float:
+        """The task's figure on the test images with the weights after an epoch (1-based).
+
+        Raises:
+            GangError: an actor is gone or silent.
+            RayTaskError: an actor raised an error of its own, such as running out of memory.
+        """
+        errors = self._gather([actor.test.remote(epoch) for actor in self.actors])
+        return float(next(error for error in errors if error is not None))
 
     def _gather(self, calls: Sequence[ray.ObjectRef[Any]]) -> list[Any]:
         """Wait for all calls, but not longer than until the first one fails.

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.metrics import FiniteWatch, Totals
+from orchestrator.data.batches import HeldOut
 
 
 class LockstepActor(Actor, ABC):
@@ -33,7 +34,7 @@ class LockstepActor(Actor, ABC):
         completed = self.watch.finite()
         seconds = self.seconds_since(start)
         self.module.eval()
-        validation = self.validate() if completed else None
+        validation = self.validate(self.batches.validation) if completed else None
         if self.computes_loss:
             return self.report(completed, seconds, total, validation)
         return self.report(completed, seconds)
@@ -43,5 +44,5 @@ class LockstepActor(Actor, ABC):
         """One optimizer step; adds to ``total``, and has ``watch`` look at a loss that all peers have."""
 
     @abstractmethod
-    def validate(self) -> Totals:
-        """Loss and error over the validation set; the module is in evaluation mode."""
+    def validate(self, images: HeldOut) -> Totals:
+        """Loss and error over images that are held out; the module is in evaluation mode."""

@@ -31,6 +31,11 @@ class Totals:
         self.sums += torch.cat([torch.stack([loss.detach().double() * n, n]), of_task])
 
     @property
+    def n_samples(self) -> int:
+        """How many samples were added."""
+        return int(self.sums[1])
+
+    @property
     def loss(self) -> float:
         """Mean loss a sample."""
         return float(self.sums[0] / self.sums[1])

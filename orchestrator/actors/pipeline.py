@@ -14,7 +14,8 @@ from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.process_group import ProcessGroupActor
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.batches import HeldOut
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 
 
@@ -114,16 +115,16 @@ class PipelineActor(ProcessGroupActor):
         return float(total)
 
     @torch.no_grad()
-    def validate(self) -> Totals:
-        """Loss and error over the validation set, batch by batch from stage to stage."""
+    def validate(self, images: HeldOut) -> Totals:
+        """Loss and error over images that are held out, batch by batch from stage to stage."""
         total = Totals(self.task, self.device)
-        for step in range(self.batches.n_validation_steps):
-            images, labels = self.batches.validation(step)
+        for step in range(images.n_steps):
+            batch, labels = images(step)
             if not self.first:
                 shape = len(labels), *self.reads
-                images = torch.empty(shape, dtype=self.compute.activation_dtype, device=self.device)
-                dist.recv(images, self.rank - 1)
-            output = self.module(images)
+                batch = torch.empty(shape, dtype=self.compute.activation_dtype, device=self.device)
+                dist.recv(batch, self.rank - 1)
+            output = self.module(batch)
             if self.computes_loss:
                 total.add(self.task.loss(output, labels), output, labels)
             else:

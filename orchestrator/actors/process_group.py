@@ -12,7 +12,7 @@ from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.lockstep import LockstepActor
 from orchestrator.actors.transport import Rendezvous, TransportError
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 from orchestrator.reason import reason
 
@@ -91,6 +91,15 @@ class ProcessGroupActor(LockstepActor):
         """
         with self.lost_peers():
             return super().run_epoch(epoch)
+
+    def test(self, epoch: int) -> float | None:
+        """The task's figure on the test images, in step with the others.
+
+        Raises:
+            TransportError: a peer is gone or silent.
+        """
+        with self.lost_peers():
+            return super().test(epoch)
 
     @contextmanager
     def lost_peers(self) -> Iterator[None]:

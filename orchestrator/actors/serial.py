@@ -11,7 +11,8 @@ from models.tearing import Tearing
 from orchestrator.actors.lockstep import LockstepActor
 from orchestrator.actors.metrics import Totals
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.batches import HeldOut
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 
 
@@ -68,13 +69,13 @@ class SerialActor(LockstepActor):
         loss.backward()
 
     @torch.no_grad()
-    def validate(self) -> Totals:
-        """Loss and error over the validation set."""
+    def validate(self, images: HeldOut) -> Totals:
+        """Loss and error over images that are held out."""
         total = Totals(self.task, self.device)
-        for step in range(self.batches.n_validation_steps):
-            images, labels = self.batches.validation(step)
+        for step in range(images.n_steps):
+            batch, labels = images(step)
             self._seed("validation", step)
             with self.compute.autocast():
-                logits = self.module(images)
+                logits = self.module(batch)
             total.add(self.task.loss(logits, labels), logits, labels)
         return total

@@ -16,7 +16,8 @@ from orchestrator.actors.corrected import Corrected
 from orchestrator.actors.links import connect_link
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.batches import HeldOut
+from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
 
 
@@ -140,7 +141,7 @@ class SubnetworkActor(Actor):
             completed = bool(self.driver.receive_word(1)[0])
         seconds = self.seconds_since(start)
         if completed:
-            self._validate()
+            self.validate(self.batches.validation)
         return self.report(completed, seconds)
 
     def _train_step(
@@ -282,30 +283,30 @@ class SubnetworkActor(Actor):
         return whole
 
     @torch.no_grad()
-    def _validate(self) -> None:
-        """Send r_j of every validation batch."""
+    def validate(self, images: HeldOut) -> None:
+        """Send r_j of every batch of images that are held out."""
         self.module.eval()
         transfers = self._lend_preprocess()
         _receive(self.next, self._replica_state).wait()
         self._refresh_replica()
         if self.next_preprocess is not None:
             self.next_preprocess.eval()
-        for step in range(self.batches.n_validation_steps):
-            images, _ = self.batches.validation(step)
+        for step in range(images.n_steps):
+            batch, _ = images(step)
             self.draw("validation", step, "subnetwork", self.j)
             units = Repeated(self.units, self.passes)
             corrected = Corrected(units, self.compute, self._seed)
             if self.reads_images:
-                x, output = self._forward(images, units)
+                x, output = self._forward(batch, units)
                 if x is not None:
                     corrected.begin(x, output)
                 self.draw("validation", step, "subnetwork", self.j + 1)
                 with self.compute.autocast():
-                    x_next = None if self.next_preprocess is None else self.next_preprocess(images)
+                    x_next = None if self.next_preprocess is None else self.next_preprocess(batch)
                 for transfer in transfers:
                     transfer.wait()
                 transfers = [self.driver.send(self._residual(output, x_next))]
-            transfers += [self._correct(corrected, len(images)) for _ in range(self.n_corrected)]
+            transfers += [self._correct(corrected, len(batch)) for _ in range(self.n_corrected)]
         for transfer in transfers:
             transfer.wait()
 

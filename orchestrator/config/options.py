@@ -20,6 +20,11 @@ class Options:
     file:///folder. An empty store is filled from it first."""
     data_dir: str = "data"
     """Folder for data sets that are downloaded."""
+    skip_broken: bool = False
+    """Whether to leave out images of your own that cannot be read, instead of naming them all."""
+    accept_changed_code: bool = False
+    """Whether to go on where the code of your own network is not what trials in the store were trained
+    with: say so only if the change makes no difference to what the network computes."""
     devices: Devices = "auto"
     """cuda: one GPU for each subnetwork (worker, stage) and one for the driver; cpu: processor cores;
     auto: GPUs if there are enough for every trial of the sweep, else cores."""

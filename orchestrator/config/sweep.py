@@ -9,6 +9,7 @@ from models.tearing import paper_n_coarse_units
 from orchestrator.config.option import spelt
 from orchestrator.config.tearing import PIPELINES, TORN
 from orchestrator.config.trial import GROUPS, TrialConfig
+from orchestrator.data.source import ENCODED
 
 _ONE_FOR_ALL = "milestones"
 _FASTEST = ("dataset", "seed", "n_subnetworks")
@@ -66,7 +67,18 @@ class Sweep(_Values):  # type: ignore[misc]  # the options are declared once, in
                 raise ValueError(f"{spelt(name)}: give at least one value")
         for values in itertools.product(*(getattr(self, name) for name in names)):
             combination = dict(zip(names, values, strict=True)) | {_ONE_FOR_ALL: getattr(self, _ONE_FOR_ALL)}
-            yield _without_what_has_no_effect(combination)
+            yield _without_what_has_no_effect(_with_own_images_as_they_are(combination))
+
+
+def _with_own_images_as_they_are(options: dict[str, Any]) -> dict[str, Any]:
+    """The same options, where a user's images are neither cropped nor mirrored unasked.
+
+    Once they were: the trials of that time have the keys with auto.
+    """
+    if options["dataset"].partition(":")[0] in ENCODED and options["augment"]:
+        asked = {name: options[name] for name in ("random_crop", "random_flip")}
+        options |= {name: "off" if value == "auto" else value for name, value in asked.items()}
+    return options
 
 
 def _without_what_has_no_effect(options: dict[str, Any]) -> dict[str, Any]:

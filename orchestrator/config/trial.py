@@ -10,7 +10,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from models.tearing import paper_n_coarse_units
 from orchestrator.config.compute import ComputeOptions
-from orchestrator.config.data import DataOptions
+from orchestrator.config.data import DataOptions, one_name
 from orchestrator.config.network import NetworkOptions
 from orchestrator.config.option import as_before, spelt
 from orchestrator.config.task import TaskOptions
@@ -44,6 +44,7 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
             if kind in (float, float | None) and value is not None:
                 # 0 and 0.0 are equal: they give the same trial_id.
                 object.__setattr__(self, name, float(value))
+        object.__setattr__(self, "dataset", one_name(self.dataset))
         for group in GROUPS:
             group.check(self)
         if self.n_coarse_units is None:

@@ -1,8 +1,9 @@
 """Training and validation batches that every actor derives alone from (seed, epoch, step)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
@@ -10,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from orchestrator.data.datasets import ImageData
-from orchestrator.data.decoding import Images
-from orchestrator.data.source import Labels
+from orchestrator.data.image_data import Augmentation, ImageData
+from orchestrator.data.source import Images, Labels
 
 
 class _Purpose(IntEnum):
@@ -30,8 +30,7 @@ class _Draws:
     n_images: int
     n_steps: int
     batch_size: int
-    pad: int
-    flip: bool
+    wanted: Augmentation
     device: torch.device
 
     def order(self, epoch: int) -> Tensor:
@@ -50,9 +49,10 @@ class _Draws:
         mirrored = torch.empty(self.n_steps, self.batch_size, 1, dtype=torch.bool)
         for step in range(self.n_steps):
             generator = self._generator(epoch, step, _Purpose.AUGMENTATION)
-            corners[step].random_(2 * self.pad + 1, generator=generator)
+            for corner, pad in zip(corners[step], self.wanted.pad, strict=True):
+                corner.random_(2 * pad + 1, generator=generator)
             mirrored[step].random_(2, generator=generator)
-        return self._on_device(corners), self._on_device(mirrored & self.flip)
+        return self._on_device(corners), self._on_device(mirrored & self.wanted.flip)
 
     def _generator(self, epoch: int, step: int, purpose: _Purpose) -> torch.Generator:
         (state,) = np.random.SeedSequence((self.seed, epoch, step, purpose)).generate_state(1, np.uint64)
@@ -75,13 +75,12 @@ class Batches:
     An epoch's random numbers are drawn at its first request, so that no later one makes the host
     wait for a GPU: epochs are best asked for one after the other, and from one CUDA stream.
 
-    `augment` applies the set's own random crop and flip (`ImageData.pad`, `ImageData.flip`) to
-    training batches. As in the usual CIFAR recipe, the padding is black (raw 0, before
-    normalising), an image is cropped back to its size, and every second one is mirrored.
+    `augmentation` says how training batches are cropped and mirrored; None: as the set usually is. As in
+    the usual CIFAR recipe, the padding is black (raw 0, before normalising), and an image is cropped back to
+    its size.
 
     `n_train_steps` counts the full batches of an epoch: the images left over, other ones in every
-    epoch, are dropped. `n_validation_steps` covers every validation image; its last batch may be
-    smaller.
+    epoch, are dropped. `validation` and `test` are the batches of the images that are held out.
 
     Raises ValueError when `batch_size` is below 1 or above the number of training images.
     """
@@ -94,31 +93,31 @@ class Batches:
         seed: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        augment: bool = True,
+        augmentation: Augmentation | None = None,
     ) -> None:
-        n_train, n_validation = len(data.train_images), len(data.validation_images)
+        n_train = len(data.train_images)
         if not 1 <= batch_size <= n_train:
             raise ValueError(
                 f"batch size {batch_size} is not in 1..{n_train}, the number of training images of "
                 f"{data.name}: choose another batch size or a larger training subset"
             )
         self.n_train_steps = n_train // batch_size
-        self.n_validation_steps = -(-n_validation // batch_size)
         self._data = data
         self._batch_size = batch_size
         self._device = torch.device(device)
         self._dtype = dtype
-        self._pad = data.pad if augment else 0
-        self._flip = data.flip and augment
+        self._wanted = data.augmentation() if augmentation is None else augmentation
         self._train_labels = self._shared(data.train_labels)
-        self._validation_labels = self._shared(data.validation_labels)
 
         mean, std = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (data.mean, data.std))
         self._scale = (1 / (255 * std)).to(device, dtype)
         self._shift = (-mean / std).to(device, dtype)
-        draws = _Draws(seed, n_train, self.n_train_steps, batch_size, self._pad, self._flip, self._device)
+        draws = _Draws(seed, n_train, self.n_train_steps, batch_size, self._wanted, self._device)
         self._order = lru_cache(maxsize=1)(draws.order)
         self._augmentation = lru_cache(maxsize=1)(draws.augmentation)
+        held_out = partial(HeldOut, batch_size, self._shared, self._normalised)
+        self.validation = held_out(data.validation_images, data.validation_labels)
+        self.test = held_out(data.test_images, data.test_labels)
 
     def train(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Normalised images (batch_size, c, h, w) and labels (batch_size,) of one training step.
@@ -127,7 +126,7 @@ class Batches:
         """
         rows = self._rows(epoch, step)
         images = self._train_images.index_select(0, rows)
-        if self._pad or self._flip:
+        if self._wanted != Augmentation():
             corners, mirrored = self._augmentation(epoch)
             images = self._augmented(images, corners[step], mirrored[step])
         return self._normalised(images), self._train_labels.index_select(0, rows)
@@ -136,25 +135,9 @@ class Batches:
         """The labels of :meth:`train` alone."""
         return self._train_labels.index_select(0, self._rows(epoch, step))
 
-    def validation(self, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of one validation step, in the data set's order.
-
-        Raises IndexError when `step` is not in 0..n_validation_steps-1.
-        """
-        rows = self._validation_rows(step)
-        return self._normalised(self._validation_images[rows]), self._validation_labels[rows].clone()
-
-    def validation_labels(self, step: int) -> Tensor:
-        """The labels of :meth:`validation` alone."""
-        return self._validation_labels[self._validation_rows(step)].clone()
-
     @cached_property
     def _train_images(self) -> Tensor:
         return self._shared(self._data.train_images)
-
-    @cached_property
-    def _validation_images(self) -> Tensor:
-        return self._shared(self._data.validation_images)
 
     def _shared(self, array: Images | Labels) -> Tensor:
         """The array on the device; nothing may write to it or hand out a view of it.
@@ -168,11 +151,6 @@ class Batches:
         _check_step(step, self.n_train_steps)
         return self._order(epoch)[step]
 
-    def _validation_rows(self, step: int) -> slice:
-        """Which validation images make up the batch."""
-        _check_step(step, self.n_validation_steps)
-        return slice(step * self._batch_size, (step + 1) * self._batch_size)
-
     def _augmented(self, images: Tensor, corners: Tensor, mirrored: Tensor) -> Tensor:
         """Each image (uint8) cropped at its own place out of its padded self, or mirrored, or both.
 
@@ -185,12 +163,55 @@ class Batches:
         x = torch.arange(w, device=images.device)
         x = torch.where(mirrored, x.flip(0), x) + dx
 
-        padded = F.pad(images, [self._pad] * 4)
+        rows, columns = self._wanted.pad
+        padded = F.pad(images, [columns, columns, rows, rows])
         pixels = y[:, :, None] * padded.shape[3] + x[:, None, :]
         return padded.flatten(2).gather(2, pixels.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
     def _normalised(self, images: Tensor) -> Tensor:
         return images.to(self._dtype).mul_(self._scale).add_(self._shift)
+
+
+class HeldOut:
+    """Batches of images that nothing is trained on, in the data set's order, as they are.
+
+    Args:
+        batch_size: images in a batch; the last may be smaller.
+        shared: brings an array to the device, images when a batch is first asked for.
+        normalised: makes a network's input of raw images.
+        images: all of them.
+        labels: theirs.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        shared: Callable[[Images | Labels], Tensor],
+        normalised: Callable[[Tensor], Tensor],
+        images: Images,
+        labels: Labels,
+    ) -> None:
+        self.n_steps = -(-len(labels) // batch_size)
+        self._batch_size = batch_size
+        self._images = lru_cache(maxsize=1)(partial(shared, images))
+        self._labels = shared(labels)
+        self._normalised = normalised
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels of one step.
+
+        Raises IndexError when `step` is not in 0..n_steps-1.
+        """
+        rows = self._rows(step)
+        return self._normalised(self._images()[rows]), self._labels[rows].clone()
+
+    def labels(self, step: int) -> Tensor:
+        """The labels of a step alone."""
+        return self._labels[self._rows(step)].clone()
+
+    def _rows(self, step: int) -> slice:
+        _check_step(step, self.n_steps)
+        return slice(step * self._batch_size, (step + 1) * self._batch_size)
 
 
 def _check_step(step: int, n_steps: int) -> None:

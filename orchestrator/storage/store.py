@@ -158,6 +158,16 @@ class Store:
             raise StoreError(f"{error}: run the same command again to have it made again") from error
         return rows
 
+    def read_all(self, kind: str) -> list[dict[str, Any]]:
+        """All trials' rows of that kind; a column that a file lacks is empty.
+
+        Raises:
+            StoreError: a file is damaged.
+        """
+        columns = dict.fromkeys(SCHEMAS[kind].names)
+        ids = sorted(path.stem for path in (self.path / kind).glob("[!.]*.parquet"))
+        return [columns | row for trial_id in ids for row in self.read(kind, trial_id)]
+
     def set_aside_damaged(self) -> list[str]:
         """Hide every damaged file, and have its trial run again; says which, and why.
 

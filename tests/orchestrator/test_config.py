@@ -57,6 +57,13 @@ OTHER = {
     "decay": "weights",
     "clip_norm": 1.0,
     "n_iterations": 2,
+    "random_crop": "on",
+    "random_flip": "off",
+    "label_column": "fine_label",
+    "validation_split": "test",
+    "validation_fraction": 0.1,
+    "image_size": 32,
+    "image_mode": "grey",
 }
 
 
@@ -242,6 +249,48 @@ def test_every_option_makes_a_trial_id_of_its_own():
     assert OTHER.keys() == {field.name for field in fields(TrialConfig)}
     ids = {replace(BASE, **{name: value}).trial_id for name, value in OTHER.items()}
     assert len(ids | {BASE.trial_id}) == len(OTHER) + 1
+
+
+def test_images_of_ones_own_are_augmented_only_if_asked_for():
+    def trial(dataset, **options):
+        (config,) = sweep(n_subnetworks=3, dataset=dataset, **options).trials()
+        return config.random_crop, config.random_flip
+
+    for own in ("image_folder:a", "parquet:/a/b"):
+        assert trial(own) == ("off", "off")
+        assert trial(own, random_crop=("on",), random_flip=("on",)) == ("on", "on")
+    for name in ("cifar10", "digits", "synthetic:1x8x8x4", "stripes:0.5"):
+        assert trial(name) == ("auto", "auto")
+
+
+def test_images_of_ones_own_keep_the_ids_of_trials_without_augmentation_alone():
+    """Those with it were once cropped and mirrored unasked: what is trained now is another trial."""
+    asked = sweep(dataset="parquet:/a", augment=(True, False)).trials()
+    as_once = [replace(config, random_crop="auto", random_flip="auto").trial_id for config in asked]
+    assert asked[0].trial_id != as_once[0]
+    assert asked[1].trial_id == as_once[1]
+
+
+def test_a_folder_is_one_data_set_however_it_is_written():
+    paths = ("a/b", "a/b/", "a//b/.", "./a/b")
+    assert len({replace(BASE, dataset=f"image_folder:{path}").trial_id for path in paths}) == 1
+    assert replace(BASE, dataset="parquet:hf://a/b").dataset == "parquet:hf://a/b"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augment": False, "random_crop": "on"}, "^--random-crop on with --augment False: leave out one"),
+        ({"augment": False, "random_flip": "on"}, "^--random-flip on with --augment False"),
+        ({"validation_fraction": 0.0}, "^--validation-fraction 0.0: give more than 0 and less than 1"),
+        ({"validation_fraction": 1.0}, "^--validation-fraction 1.0: give"),
+        ({"validation_fraction": 0.1, "validation_split": "test"}, "0.1 with --validation-split test: leave"),
+        ({"image_size": 0}, "^--image-size 0: give 1 or more, or None"),
+    ],
+)
+def test_options_of_the_data_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(BASE, **changes)
 
 
 def test_equal_trials_have_equal_ids():

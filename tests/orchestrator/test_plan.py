@@ -62,7 +62,7 @@ def broken_parquet(tmp_path):
         ({"n_subnetworks": (6,)}, "6 subnetworks of .* leave the last ones empty: .* --n-subnetworks 5"),
         ({"depth": (30,)}, r"depth 30 is not 9n \+ 2: the nearest are 29 and 38"),
         ({"dataset": ("cifar",)}, "unknown data set 'cifar' .*did you mean cifar10"),
-        ({"dataset": ("parquet:/nowhere",)}, "/nowhere has 0 files train-"),
+        ({"dataset": ("parquet:/nowhere",)}, "/nowhere is no folder of this machine"),
         ({"batch_size": (65,)}, "--batch-size 65 is more than the 64 training images .*: lower it"),
         ({"batch_size": (33,), "train_subset": (32,)}, "--batch-size 33 is more than the 32 training images"),
         ({"train_subset": (65,)}, r"65 .* is out of range: choose 4 \(its classes\) to 64"),
@@ -309,19 +309,25 @@ def test_the_plan_says_what_it_understood_the_data_to_be(width):
 
 
 def test_a_job_knows_its_data_for_the_store(tmp_path):
-    folders = [tmp_path / split / "a" for split in ("train", "validation")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-        for i in range(16):
-            Image.new("RGB", (16, 16), (i, 0, 0)).save(folder / f"{i}.png")
-    jobs = plan_of(
-        dataset=(f"image_folder:{tmp_path}",), n_subnetworks=(1,), seed=(0,), augment=(True, False)
-    ).jobs
-    known = {"n_train": 16, "n_validation": 16, "input_shape": "3×16×16", "n_classes": 1}
-    assert [job.data for job in jobs] == [
-        known | {"crop": 2, "flip": True},
+    for split, n in (("train", 16), ("validation", 4), ("test", 2)):
+        for i in range(n):
+            file = tmp_path / split / "ab"[i % 2] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16), (i, 0, 0)).save(file)
+    plan = plan_of(
+        dataset=(f"image_folder:{tmp_path}",), n_subnetworks=(1,), seed=(0,), random_crop=("auto", "on")
+    )
+    known = {"n_train": 16, "n_validation": 4, "n_test": 2, "input_shape": "3×16×16", "n_classes": 2}
+    (images,) = plan.data.values()
+    known |= {"classes": '["a", "b"]', "data_fingerprint": images.fingerprint, "code_fingerprint": ""}
+    assert [job.data for job in plan.jobs] == [
         known | {"crop": 0, "flip": False},
+        known | {"crop": 2, "flip": False},
     ]
+    text = " ".join(table_of(plan, width=200).split())
+    assert "train 16, validation 4, test 2 images, 3×16×16, 2 classes; crop 2, no flip" in text
+    assert f"image_folder:{tmp_path}: validated on its split validation" in text
+    assert f"image_folder:{tmp_path}: tested once, at the end, on its split test" in text
 
 
 def test_the_plan_folds_on_a_narrow_terminal_and_drops_nothing():

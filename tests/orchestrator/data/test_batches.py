@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.data.batches import Batches
-from orchestrator.data.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import load_dataset
+from orchestrator.data.image_data import Augmentation, ImageData
+
+NONE = Augmentation()
+BOTH = Augmentation((2, 2), True)
 
 
-def image_data(n=23, n_validation=11, c=3, h=8, w=6, *, pad=2, flip=True, frozen=False):
+def image_data(n=23, n_validation=11, c=3, h=8, w=6, *, frozen=False):
     """Random images; the label of image i is i, so that a batch tells which images it holds."""
     rng = np.random.default_rng(5)
     arrays = [
@@ -24,7 +28,7 @@ def image_data(n=23, n_validation=11, c=3, h=8, w=6, *, pad=2, flip=True, frozen
     ]
     for array in arrays:
         array.setflags(write=not frozen)
-    return ImageData("random", *arrays, n_classes=n, pad=pad, flip=flip)
+    return ImageData("random", *arrays, n_classes=n, crop=True, flip=True)
 
 
 def raw(data: ImageData, images: torch.Tensor) -> np.ndarray:
@@ -35,17 +39,18 @@ def raw(data: ImageData, images: torch.Tensor) -> np.ndarray:
     return pixels.round().astype(int)
 
 
-def crops(data: ImageData, image: np.ndarray) -> dict[bytes, tuple[int, int, bool]]:
+def crops(wanted: Augmentation, image: np.ndarray) -> dict[bytes, tuple[int, int, bool]]:
     """Every augmented form of one image, by plain slicing: bytes to (dy, dx, mirrored)."""
     _, h, w = image.shape
-    padded = np.zeros((len(image), h + 2 * data.pad, w + 2 * data.pad), int)
-    padded[:, data.pad : data.pad + h, data.pad : data.pad + w] = image
+    rows, columns = wanted.pad
+    padded = np.zeros((len(image), h + 2 * rows, w + 2 * columns), int)
+    padded[:, rows : rows + h, columns : columns + w] = image
     forms = {}
-    for dy in range(2 * data.pad + 1):
-        for dx in range(2 * data.pad + 1):
+    for dy in range(2 * rows + 1):
+        for dx in range(2 * columns + 1):
             crop = padded[:, dy : dy + h, dx : dx + w]
             forms[crop.tobytes()] = (dy, dx, False)
-            if data.flip:
+            if wanted.flip:
                 forms[np.ascontiguousarray(crop[:, :, ::-1]).tobytes()] = (dy, dx, True)
     return forms
 
@@ -77,7 +82,8 @@ def checksum(data: ImageData, images: torch.Tensor, labels: torch.Tensor) -> str
 @pytest.mark.parametrize(("name", "augment", "seed"), GOLDEN)
 def test_batches_stay_what_they_have_always_been(name, augment, seed, dtype):
     data = DATA[name]
-    batches = Batches(data, batch_size=16, seed=seed, augment=augment, dtype=dtype)
+    wanted = BOTH if augment and name == "random" else None if augment else NONE
+    batches = Batches(data, batch_size=16, seed=seed, augmentation=wanted, dtype=dtype)
     requests = [(epoch, step) for epoch in (1, 2) for step in (0, batches.n_train_steps - 1)]
     golden = dict(zip(requests, GOLDEN[name, augment, seed].split(), strict=True))
     in_turn = [requests[i] for i in (0, 2, 1, 3, 0)]  # two epochs by turns
@@ -90,7 +96,10 @@ def test_batches_stay_what_they_have_always_been(name, augment, seed, dtype):
 @given(st.integers(0, 2**40), st.integers(0, 3), st.integers(0, 5), st.booleans())
 @settings(max_examples=25)
 def test_a_batch_follows_from_seed_epoch_and_step_alone(seed, epoch, step, augment):
-    one, other = (Batches(image_data(), batch_size=3, seed=seed, augment=augment) for _ in range(2))
+    one, other = (
+        Batches(image_data(), batch_size=3, seed=seed, augmentation=BOTH if augment else NONE)
+        for _ in range(2)
+    )
     for i in range(4):
         other.train(epoch + i % 2, (step + i) % other.n_train_steps)  # in whatever state
     other.validation(0)
@@ -118,32 +127,35 @@ def test_epochs_steps_and_seeds_differ():
     data = image_data(n=64)
     orders, augmented = set(), set()
     for seed in range(3):
-        plain = Batches(data, batch_size=32, seed=seed, augment=False)
-        batches = Batches(data, batch_size=32, seed=seed)
+        plain = Batches(data, batch_size=32, seed=seed, augmentation=NONE)
+        batches = Batches(data, batch_size=32, seed=seed, augmentation=BOTH)
         for epoch in range(3):
             for step in range(2):
                 images, labels = batches.train(epoch, step)
                 assert torch.equal(labels, plain.train(epoch, step)[1])
                 orders.add(tuple(labels.tolist()))
-                forms = [crops(data, x) for x in data.train_images[labels]]
+                forms = [crops(BOTH, x) for x in data.train_images[labels]]
                 pixels = raw(data, images)
                 augmented.add(tuple(f[x.tobytes()] for f, x in zip(forms, pixels, strict=True)))
     assert len(orders) == len(augmented) == 18
 
 
-@pytest.mark.parametrize(("pad", "flip"), [(2, True), (1, False), (0, True), (0, False)])
+@pytest.mark.parametrize(
+    ("pad", "flip"),
+    [((2, 2), True), ((1, 1), False), ((0, 0), True), ((0, 0), False), ((0, 3), False), ((2, 1), True)],
+)
 def test_augmentation_against_plain_slicing(pad, flip):
-    data = image_data(n=40, pad=pad, flip=flip)
-    batches = Batches(data, batch_size=40, seed=3)
-    forms = [crops(data, image) for image in data.train_images]
+    data, wanted = image_data(n=40), Augmentation(pad, flip)
+    batches = Batches(data, batch_size=40, seed=3, augmentation=wanted)
+    forms = [crops(wanted, image) for image in data.train_images]
     seen = []
     for epoch in range(15):
         images, labels = batches.train(epoch, 0)
         pixels = raw(data, images)
         seen += [forms[i][x.tobytes()] for i, x in zip(labels, pixels, strict=True)]
     # 600 draws leave none of the at most 50 forms out, and take each about equally often
-    offsets = range(2 * pad + 1)
-    expected = {(y, x, m) for y in offsets for x in offsets for m in {False, flip}}
+    dys, dxs = (range(2 * p + 1) for p in pad)
+    expected = {(y, x, m) for y in dys for x in dxs for m in {False, flip}}
     assert set(seen) == expected
     assert max(map(seen.count, expected)) < 600 / len(expected) * 2.5 + 1
     for i in range(3):
@@ -154,7 +166,7 @@ def test_augmentation_against_plain_slicing(pad, flip):
 
 def test_without_augmentation_images_come_as_they_are():
     data = image_data()
-    images, labels = Batches(data, batch_size=23, seed=0, augment=False).train(0, 0)
+    images, labels = Batches(data, batch_size=23, seed=0, augmentation=NONE).train(0, 0)
     assert (raw(data, images) == data.train_images[labels]).all()
     assert images.mean((0, 2, 3)) == pytest.approx(np.zeros(3), abs=1e-6)
     assert images.std((0, 2, 3), correction=0) == pytest.approx(np.ones(3), abs=1e-6)
@@ -164,7 +176,7 @@ def test_without_augmentation_images_come_as_they_are():
 def test_validation_covers_all_images_in_order_unaugmented(dtype):
     data = image_data(n_validation=11)
     batches = Batches(data, batch_size=4, seed=0, dtype=dtype)
-    images, labels = zip(*map(batches.validation, range(batches.n_validation_steps)), strict=True)
+    images, labels = zip(*map(batches.validation, range(batches.validation.n_steps)), strict=True)
     assert [len(x) for x in labels] == [4, 4, 3]
     assert torch.cat(labels).tolist() == list(range(11))
     assert (raw(data, torch.cat(images)) == data.validation_images).all()
@@ -174,14 +186,13 @@ def test_validation_covers_all_images_in_order_unaugmented(dtype):
 def test_labels_need_no_images():
     data, whole = image_data(), Batches(image_data(), batch_size=5, seed=0)
     batches = Batches(data, batch_size=5, seed=0)
-    for name in ("train_images", "validation_images"):
-        object.__setattr__(data, name, None)
+    object.__setattr__(data, "train_images", None)
     assert torch.equal(batches.train_labels(1, 3), whole.train(1, 3)[1])
-    for step in range(batches.n_validation_steps):
-        labels = batches.validation_labels(step)
+    for step in range(batches.validation.n_steps):
+        labels = batches.validation.labels(step)
         assert torch.equal(labels, whole.validation(step)[1])
         labels.zero_()  # what a user does to a batch stays in the batch
-    assert torch.equal(batches.validation_labels(0), whole.validation(0)[1])
+    assert torch.equal(batches.validation.labels(0), whole.validation(0)[1])
 
 
 def test_random_numbers_are_drawn_once_and_only_where_needed(monkeypatch):
@@ -220,7 +231,7 @@ def test_the_host_is_asked_once_an_epoch():
                 batches.train(epoch, step)
                 batches.train_labels(epoch, step)
             batches.validation(1)
-            batches.validation_labels(2)
+            batches.validation.labels(2)
 
 
 def test_read_only_arrays_are_shared_and_never_written_to():
@@ -243,8 +254,8 @@ def test_read_only_arrays_are_shared_and_never_written_to():
 
 
 def test_images_are_not_copied_on_the_cpu():
-    data = image_data(n=3, pad=0, flip=False)
-    batches = Batches(data, batch_size=3, seed=0)
+    data = image_data(n=3)
+    batches = Batches(data, batch_size=3, seed=0, augmentation=NONE)
     before = batches.train(0, 0)[0]
     data.train_images[:] = 255 - data.train_images
     assert not torch.equal(batches.train(0, 0)[0], before)
@@ -261,7 +272,7 @@ def test_steps_outside_the_epoch(step):
     batches = Batches(image_data(n=23, n_validation=20), batch_size=5, seed=0)
     with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
         batches.train(0, step)
-    for request in (batches.validation, batches.validation_labels):
+    for request in (batches.validation, batches.validation.labels):
         with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
             request(step)
 
@@ -287,6 +298,6 @@ def test_no_step_waits_for_a_gpu():
             for step in range(batches.n_train_steps):
                 batches.train(epoch, step)
                 batches.train_labels(epoch, step)
-        batches.validation(1), batches.validation_labels(2)
+        batches.validation(1), batches.validation.labels(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,67 @@
+"""Sees that what a sweep adds to a store was made with the same data and the same code as what is there."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from orchestrator.config import TrialConfig
+from orchestrator.config.option import BEFORE
+from orchestrator.data.source import ENCODED
+from orchestrator.storage.store import Row, Store
+from orchestrator.trial import Job
+
+_SAME_IMAGES = (
+    *("dataset", "train_subset", "validation_subset", "label_column", "validation_split"),
+    *("validation_fraction", "image_size", "image_mode"),
+)
+"""Options that decide which images a trial sees."""
+
+
+def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bool = False) -> None:
+    """See that no trial of the store, of whatever status, had other images or another network of that name.
+
+    Args:
+        jobs: what the sweep is to run, or has run before.
+        store: where results go.
+        accept_changed_code: whether another version of a user's own network is as good.
+
+    Raises:
+        ValueError: one had; says what can be done.
+    """
+    rows = store.read_all("trials")
+    for job in jobs:
+        now = job.data
+        theirs = [row for row in rows if _agree(row, job.config, _SAME_IMAGES)]
+        kept = job.config.dataset.partition(":")[0] not in ENCODED  # known by its name
+        if changed := _others(theirs, "data_fingerprint", now, kept=kept):
+            raise ValueError(
+                f"{job.config.dataset} is not what {len(changed)} trials in {store.path} were trained on, "
+                f"such as {changed[0]['trial_id']} (then {changed[0]['data_fingerprint'] or 'unknown'}, now "
+                f"{now['data_fingerprint']}): give --store another folder, or bring back the images and "
+                "labels of that time"
+            )
+        theirs = [row for row in rows if _agree(row, job.config, ("network", "task"))]
+        own = [name for name in (job.config.network, job.config.task) if ":" in name]
+        changed = _others(theirs, "code_fingerprint", now, kept=not own)
+        if changed and not accept_changed_code:
+            raise ValueError(
+                f"the code of {' and '.join(own)} is not what {len(changed)} trials in {store.path} were "
+                f"trained with, such as {changed[0]['trial_id']}: give --store another folder, bring back "
+                "the code, or say --accept-changed-code if the change makes no difference"
+            )
+
+
+def _agree(row: Row, config: TrialConfig, columns: Iterable[str]) -> bool:
+    """Whether a row and a trial have the same values; of an option younger than the row what was before."""
+    before = {option.name: option.metadata.get(BEFORE) for option in fields(TrialConfig)}
+    return all(
+        (before[column] if row[column] is None else row[column]) == getattr(config, column)
+        for column in columns
+    )
+
+
+def _others(
+    rows: list[dict[str, Any]], column: str, now: Mapping[str, Any], *, kept: bool
+) -> list[dict[str, Any]]:
+    """The rows with another fingerprint; those of before there were any only where a name is not enough."""
+    return [row for row in rows if row[column] != now.get(column) and not (row[column] is None and kept)]

@@ -1,0 +1,93 @@
+"""Data sets by name: scikit-learn's digits, what torchvision downloads, and noise."""
+
+import re
+from contextlib import AbstractContextManager
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.data import memory
+from orchestrator.data.errors import DatasetError, reported
+from orchestrator.data.source import Source, in_memory
+from orchestrator.data.splits import SEED, stratified
+
+
+def digits(_argument: str, _data_dir: Path) -> Source:
+    """scikit-learn's 1,797 handwritten digits, 8 × 8 with values 0..16; 80 % train."""
+    # Straight from the file in the package: importing scikit-learn takes seconds.
+    file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    with reported(f"cannot read {file}", "install scikit-learn again"):
+        table = np.loadtxt(str(file), delimiter=",")  # 64 pixels and the label
+    images = np.rint(table[:, :64] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    labels = table[:, 64].astype(np.int64)
+    train = stratified(labels, round(0.8 * len(labels)))
+    validation = np.setdiff1d(np.arange(len(labels)), train)
+    return Source(labels[train], labels[validation], in_memory(images[train], images[validation]))
+
+
+def _fetching(files: str, data_dir: Path) -> AbstractContextManager[None]:
+    return reported(
+        f"cannot read or download {files}",
+        f"place intact files in {data_dir}, or use parquet:DIR or digits",
+    )
+
+
+def cifar(kind: str, archive: str, _argument: str, data_dir: Path) -> Source:
+    """CIFAR-10 or CIFAR-100, 32 × 32 in colour, 50,000 + 10,000."""
+    from torchvision import datasets
+
+    # These sets come as pickles, the only ones read here: torchvision compares every file's md5,
+    # downloaded or placed by hand, with the published one before it opens it.
+    with _fetching(archive, data_dir):
+        train, validation = (
+            getattr(datasets, kind)(data_dir, train=split, download=True) for split in (True, False)
+        )
+    return Source(
+        np.array(train.targets),
+        np.array(validation.targets),
+        in_memory(train.data.transpose(0, 3, 1, 2), validation.data.transpose(0, 3, 1, 2)),
+        crop=True,
+        flip=True,
+        names=dict(enumerate(train.classes)),
+    )
+
+
+def svhn(_argument: str, data_dir: Path) -> Source:
+    """Street view house numbers, 32 × 32 in colour; a mirrored digit is none, so no flip."""
+    from torchvision.datasets import SVHN
+
+    with _fetching("train_32x32.mat and test_32x32.mat", data_dir):
+        train, validation = (SVHN(data_dir, split, download=True) for split in ("train", "test"))
+    return Source(train.labels, validation.labels, in_memory(train.data, validation.data), crop=True)
+
+
+def mnist(_argument: str, data_dir: Path) -> Source:
+    """Handwritten digits, 28 × 28 in grey, 60,000 + 10,000."""
+    from torchvision.datasets import MNIST
+
+    with _fetching("MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte", data_dir):
+        train, validation = (MNIST(data_dir, train=split, download=True) for split in (True, False))
+    return Source(
+        train.targets.numpy(),
+        validation.targets.numpy(),
+        in_memory(train.data.numpy()[:, None], validation.data.numpy()[:, None]),
+    )
+
+
+def synthetic(argument: str, _data_dir: Path) -> Source:
+    """Noise with random, evenly used labels, for timing only; a quarter as many to validate."""
+    match = re.fullmatch(r"(\d+)x(\d+)x(\d+)x(\d+)(?:x(\d+))?", argument or "3x32x32x10")
+    sizes = [int(size or 1024) for size in match.groups()] if match else [0] * 5
+    c, h, w, n_classes, n_train = sizes
+    if not min(sizes) or n_classes < 2 or n_train < n_classes:
+        raise DatasetError(
+            f"synthetic:{argument} is not CxHxWxK[xNUMBER]: give channels, height, width, K >= 2 "
+            "classes and NUMBER >= K images (1024 if left out)"
+        )
+    rng = np.random.default_rng(SEED)
+    numbers = (n_train, -(-n_train // 4))
+    memory.require(sum(numbers), (c, h, w))
+    train, validation = (rng.integers(256, size=(n, c, h, w), dtype=np.uint8) for n in numbers)
+    train_labels, validation_labels = (rng.permutation(np.arange(n) % n_classes) for n in numbers)
+    return Source(train_labels, validation_labels, in_memory(train, validation))

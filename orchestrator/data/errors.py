@@ -1,0 +1,60 @@
+"""What is wrong with a data set, in a line."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+
+import pyarrow as pa
+from PIL import Image
+
+# What the libraries that read data sets raise when a file is missing, damaged or out of reach.
+READ_ERRORS = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    SyntaxError,
+    struct.error,
+    zlib.error,
+    HTTPException,
+    pa.ArrowException,
+    Image.DecompressionBombError,
+)
+
+
+class DatasetError(ValueError):
+    """A data set that is unknown, missing, damaged or too small; the message says what to do."""
+
+
+@contextmanager
+def reported(problem: str, remedy: str) -> Iterator[None]:
+    """Turn what a library raises while it reads data into a DatasetError of one line."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except MemoryError as error:  # Arrow's too: nothing is wrong with the file
+        raise DatasetError(
+            f"{problem}: memory does not suffice ({reason(error)}): use --train-subset and "
+            "--validation-subset, a smaller --image-size, or a machine with more"
+        ) from error
+    except READ_ERRORS as error:
+        raise DatasetError(f"{problem} ({type(error).__name__}: {reason(error)}): {remedy}") from error
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error's text."""
+    return str(error).partition("\n")[0]
+
+
+def shown(names: list[str], most: int = 20) -> str:
+    """Names for a reader, the last ones counted where there are many."""
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

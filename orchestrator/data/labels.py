@@ -1,0 +1,52 @@
+"""Classes by number: 0, 1, … in the order of the labels' values, whatever those are."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.data.errors import DatasetError, shown
+from orchestrator.data.source import Labels, Source
+
+Values = npt.NDArray[Any]
+
+
+def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...]]:
+    """The splits' labels as class numbers (n,), int64, and the classes' names by number.
+
+    Raises:
+        DatasetError: labels are missing, of a kind that names no class, or of one class alone; or a class has
+            no training images.
+    """
+    given = {"train": source.train_labels, "validation": source.validation_labels}
+    if source.test_labels is not None:
+        given["test"] = source.test_labels
+    splits = {split: _values(name, split, labels) for split, labels in given.items()}
+    classes = np.unique(splits["train"])
+    names = tuple((source.names or {}).get(label, str(label)) for label in classes.tolist())
+    if len(classes) < 2:
+        raise DatasetError(
+            f"{name} has one class, {names[0]}: there is nothing to tell apart: give two or more (the folder "
+            "may be one too high or too deep)"
+        )
+    for split, values in splits.items():
+        foreign = [str(value) for value in np.setdiff1d(values, classes)]
+        if foreign:
+            raise DatasetError(
+                f"{name}: {split} images have the labels {shown(foreign, 5)}, which no training image has "
+                f"({shown(list(names), 5)}): rename or remove them, or add such training images"
+            )
+    return {split: np.searchsorted(classes, values) for split, values in splits.items()}, names
+
+
+def _values(name: str, split: str, labels: Any) -> Values:
+    """The labels of a split as an array of values that can be numbered."""
+    values = np.asarray(labels)
+    if values.ndim != 1 or values.dtype.kind not in "iubU":
+        raise DatasetError(
+            f"{name}: {split} labels are {values.dtype} of shape {values.shape}: give one whole number, word "
+            "or boolean for each image"
+        )
+    if not len(values):
+        raise DatasetError(f"{name} holds no {split} images: check its files")
+    return values

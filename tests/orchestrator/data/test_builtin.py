@@ -1,0 +1,152 @@
+import pickle
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import scipy.io
+from torchvision.datasets import CIFAR10, MNIST, SVHN
+from torchvision.datasets.utils import calculate_md5
+
+from orchestrator.data.datasets import DatasetError, load_dataset
+from orchestrator.data.image_data import Augmentation
+from tests.orchestrator.data.files import noise
+
+# digits
+
+
+def test_digits_are_all_there_stratified_and_disjoint():
+    data = load_dataset("digits")
+    published = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    train = np.bincount(data.train_labels)
+    assert (train + np.bincount(data.validation_labels) == published).all()
+    assert (abs(train - 0.8 * np.array(published)) <= 1).all()
+    pixels = {x.tobytes() for x in data.train_images} | {x.tobytes() for x in data.validation_images}
+    assert len(pixels) == 1797
+    assert data.train_images.dtype == np.uint8
+    assert data.train_images.max() == 255
+    assert data.train_labels.dtype == np.int64
+    assert (data.input_shape, data.n_classes) == ((1, 8, 8), 10)
+    assert data.augmentation() == Augmentation((0, 0), False)
+
+
+def test_digits_split_is_the_same_every_time():
+    first, second = load_dataset("digits"), load_dataset("digits")
+    assert (first.train_images == second.train_images).all()
+    assert (first.validation_labels == second.validation_labels).all()
+
+
+def test_synthetic():
+    data = load_dataset("synthetic")
+    assert data.train_images.shape == (1024, 3, 32, 32)
+    assert data.validation_images.shape == (256, 3, 32, 32)
+    assert data.n_classes == 10
+    again = load_dataset("synthetic")
+    assert (data.train_images == again.train_images).all()
+    small = load_dataset("synthetic:1x4x6x7x7")
+    assert small.train_images.shape == (7, 1, 4, 6)
+    assert sorted(small.train_labels) == list(range(7))
+
+
+# torchvision's sets, from small files in their own formats
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "mnist"])
+def test_missing_network_names_the_remedies(offline, tmp_path, name):
+    with pytest.raises(DatasetError, match=f"place intact files in {tmp_path}.*parquet:DIR.*digits"):
+        load_dataset(name, data_dir=tmp_path)
+
+
+def write_cifar10(root: Path, images: np.ndarray, labels: list[int]) -> None:
+    """Six batches of equal size, the last one for validation."""
+    root.mkdir()
+    names = [name for name, _ in CIFAR10.train_list + CIFAR10.test_list]
+    size = len(images) // 6
+    for i, name in enumerate(names):
+        rows = slice(i * size, (i + 1) * size)
+        batch = {"data": images[rows].reshape(size, -1), "labels": labels[rows]}
+        (root / name).write_bytes(pickle.dumps(batch))
+    (root / "batches.meta").write_bytes(pickle.dumps({"label_names": ["plane", "car"]}))
+
+
+def test_cifar10_layout(monkeypatch, tmp_path):
+    images, labels = noise(12, h=32, w=32), [0, 1] * 6
+    root = tmp_path / CIFAR10.base_folder
+    write_cifar10(root, images, labels)
+    for attribute in ("train_list", "test_list"):
+        names = [name for name, _ in getattr(CIFAR10, attribute)]
+        monkeypatch.setattr(CIFAR10, attribute, [[x, calculate_md5(root / x)] for x in names])
+    meta = {**CIFAR10.meta, "md5": calculate_md5(root / "batches.meta")}
+    monkeypatch.setattr(CIFAR10, "meta", meta)
+    data = load_dataset("cifar10", data_dir=tmp_path)
+    assert (data.train_images == images[:10]).all()
+    assert (data.validation_images == images[10:]).all()
+    assert data.validation_labels.tolist() == [0, 1]
+    assert data.train_images.flags.c_contiguous
+    assert data.classes == ("plane", "car")
+    assert data.augmentation() == Augmentation((4, 4), True)
+
+
+def test_foreign_cifar10_pickles_are_never_opened(offline, tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    write_cifar10(tmp_path / CIFAR10.base_folder, noise(6, h=32, w=32), [0] * 6)
+    for file in (tmp_path / CIFAR10.base_folder).iterdir():
+        file.write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(DatasetError, match=r"cifar-10-python.tar.gz"):
+        load_dataset("cifar10", data_dir=tmp_path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_svhn_layout(monkeypatch, tmp_path):
+    images, labels = noise(4, h=32, w=32), np.array([10, 1, 10, 1])  # 10 stands for zero
+    published = dict(SVHN.split_list)
+    for split in ("train", "test"):
+        file = tmp_path / f"{split}_32x32.mat"
+        scipy.io.savemat(file, {"X": images.transpose(2, 3, 1, 0), "y": labels[:, None]})
+        published[split] = [published[split][0], file.name, calculate_md5(file)]
+    monkeypatch.setattr(SVHN, "split_list", published)
+    data = load_dataset("svhn", data_dir=tmp_path)
+    assert (data.train_images == images).all()
+    assert data.validation_labels.tolist() == [0, 1, 0, 1]
+    assert data.augmentation() == Augmentation((4, 4), False)
+
+
+def write_mnist(root: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    root.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        for kind, values in (("images-idx3", images), ("labels-idx1", labels)):
+            header = np.array([0x800 + values.ndim, *values.shape], ">i4").tobytes()
+            (root / f"{split}-{kind}-ubyte").write_bytes(header + values.tobytes())
+
+
+def test_mnist_layout(tmp_path):
+    images, labels = noise(3, c=1, h=28, w=28), np.array([2, 0, 1], np.uint8)
+    root = tmp_path / MNIST.__name__ / "raw"
+    write_mnist(root, images[:, 0], labels)
+    data = load_dataset("mnist", data_dir=tmp_path)
+    assert (data.train_images == images).all()
+    assert data.train_labels.tolist() == [2, 0, 1]
+    assert data.train_labels.dtype == np.int64
+    assert data.augmentation() == Augmentation((0, 0), False)
+
+    (root / "train-images-idx3-ubyte").write_bytes(b"something else entirely")
+    with pytest.raises(DatasetError, match=r"MNIST/raw.*place intact files"):
+        load_dataset("mnist", data_dir=tmp_path)
+
+
+def test_as_many_labels_as_images(tmp_path):
+    images, labels = noise(3, c=1, h=28, w=28), np.array([2, 0, 1, 1], np.uint8)
+    write_mnist(tmp_path / "MNIST" / "raw", images[:, 0], labels)
+    with pytest.raises(DatasetError, match="mnist: 4 train labels and 3 images: give an image for each"):
+        load_dataset("mnist", data_dir=tmp_path)

@@ -61,7 +61,7 @@ def rows(config: TrialConfig, data: ImageData, ks: list[int]) -> Iterator[dict[s
 def error_of(network: PararealNetwork, batches: Batches) -> float:
     """The validation error, in %."""
     network.eval()
-    pairs = [batches.validation(step) for step in range(batches.n_validation_steps)]
+    pairs = [batches.validation(step) for step in range(batches.validation.n_steps)]
     wrong = torch.cat([network(images).argmax(1) != labels for images, labels in pairs])
     return 100 * wrong.double().mean().item()
 

@@ -3,6 +3,13 @@
 import importlib
 from collections.abc import Iterable
 
+_KEPT: dict[str, object] = {}
+
+
+def keep(name: str, own: object) -> None:
+    """Have :func:`imported` find an object that is there already, in this process alone."""
+    _KEPT[name] = own
+
 
 def imported(kind: str, name: str, known: Iterable[str]) -> object:
     """The object at ``path.to.module:name``.
@@ -15,6 +22,8 @@ def imported(kind: str, name: str, known: Iterable[str]) -> object:
     Raises:
         ValueError: it is no such name, or cannot be imported.
     """
+    if name in _KEPT:
+        return _KEPT[name]
     module_name, colon, attribute = name.partition(":")
     if not colon:
         raise ValueError(

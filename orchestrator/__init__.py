@@ -1,9 +1,32 @@
 """Runs parareal networks on Ray: actors, trials, sweeps and their result store."""
 
+import importlib
 import importlib.util
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.config import Options, Sweep
+    from orchestrator.running import SweepError, dry_run, run
+
+__all__ = ["Options", "Sweep", "SweepError", "dry_run", "run"]
+
+_HOMES = {
+    "Options": "config",
+    "Sweep": "config",
+    "SweepError": "running",
+    "dry_run": "running",
+    "run": "running",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What a script or notebook needs, imported when it is: some of it takes seconds."""
+    if name not in _HOMES:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def _refuse_what_hides_ours() -> None:

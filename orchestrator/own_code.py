@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
+from orchestrator.config.own import MARK
+
 _PROJECT = Path(__file__).parents[1]
 _VERSIONED = ("models", "orchestrator", "analysis")
 
@@ -18,8 +20,9 @@ def fingerprint(*names: str) -> str:
     """
     sources: dict[str, Path] = {}
     for name in names:
-        module, colon, _ = name.partition(":")
-        file = _file(module) if colon else None
+        module, colon, attribute = name.partition(":")
+        # A name with a mark has a key of its own.
+        file = _file(module) if colon and MARK not in attribute else None
         if file is not None:
             _collect(module, file.parents[module.count(".")], module.partition(".")[0], sources)
     if not sources:

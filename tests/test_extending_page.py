@@ -18,7 +18,7 @@ from models.parareal import PararealNetwork
 from orchestrator.config import Options
 from orchestrator.devices import local_devices
 from orchestrator.plan import make_plan
-from orchestrator.sweep import parse
+from orchestrator.arguments import parse
 
 torch.set_num_threads(1)
 for command in sys.stdin:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from models.tearing import paper_n_coarse_units
 from orchestrator.config.option import spelt
+from orchestrator.config.own import named
 from orchestrator.config.tearing import PIPELINES, TORN
 from orchestrator.config.trial import GROUPS, TrialConfig
 from orchestrator.data.source import ENCODED
@@ -37,7 +38,8 @@ class Sweep(_Values):  # type: ignore[misc]  # the options are declared once, in
     """What to sweep: every option takes one or more values, and each combination is one trial.
 
     The options are those of :class:`TrialConfig`. A single value may be given as it is, several as a tuple or
-    list: ``Sweep(depth=110, n_subnetworks=(1, 3, 6))``. Milestones are one list for all trials.
+    list: ``Sweep(depth=110, n_subnetworks=(1, 3, 6))``. Milestones are one list for all trials. Instead of
+    a name as ``module:name`` a network, data set or task may be given itself, also a notebook's.
     """
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class Sweep(_Values):  # type: ignore[misc]  # the options are declared once, in
         for option in fields(self):
             values = getattr(self, option.name)
             several = tuple(values) if isinstance(values, tuple | list | range) else (values,)
-            object.__setattr__(self, option.name, several)
+            object.__setattr__(self, option.name, tuple(map(named, several)))
 
     def but(self, **options: Any) -> "Sweep":
         """The same sweep with other values of some options."""

@@ -6,8 +6,8 @@ import pytest
 
 from analysis import load
 from analysis.reproduce import PROGRAM, commands, origin
+from orchestrator.arguments import parse
 from orchestrator.config import Sweep
-from orchestrator.sweep import parse
 
 
 def sweep(**options):

@@ -12,12 +12,14 @@ from PIL import Image
 from rich.console import Console
 
 from analysis.frames import StoreWarning
+from orchestrator.arguments import parse
 from orchestrator.config import Options, Sweep
 from orchestrator.devices import local_devices
 from orchestrator.plan import make_plan
 from orchestrator.presets import PRESETS
+from orchestrator.running import conclude
 from orchestrator.storage.store import Store, StoreError
-from orchestrator.sweep import conclude, main, parse
+from orchestrator.sweep import main
 from orchestrator.trial import record_untrained
 from tests.unreadable import make_readable, make_unreadable
 

@@ -1,0 +1,77 @@
+"""Sweeps from Python: of a script's own functions, on a Ray that runs already, interrupted, refused."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import ray
+
+from orchestrator import Options, Sweep, SweepError, run
+
+TINY = {"n_subnetworks": (1, 2), "epochs": 2, "train_subset": 64, "validation_subset": 40, "batch_size": 16}
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+from orchestrator import Options, Sweep, run
+
+WIDTH = 6
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        return x + torch.relu(self.linear(x))
+
+def network(input_shape, n_classes):
+    first = nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH))
+    return nn.Sequential(first, *(Block() for _ in range(4)), nn.Linear(WIDTH, n_classes))
+
+sweep = Sweep(network=network, n_subnetworks=(1, 2), epochs=2, train_subset=64, learning_rate=0.01)
+results = run(sweep, Options(store=sys.argv[1], timing_repeats=0))
+print("finished", list(results.trials["status"]), results.epochs.shape)
+"""
+
+
+def test_a_scripts_own_network_is_swept_once_and_its_changed_self_beside(tmp_path):
+    script = tmp_path / "script.py"
+    store = tmp_path / "store"
+
+    def trials(text):
+        script.write_text(text)
+        done = subprocess.run(
+            [sys.executable, script, store], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "finished ['finished', 'finished'" in done.stdout
+        return done.stdout, set(pd.read_parquet(store / "trials")["trial_id"])
+
+    _, first = trials(SCRIPT)
+    output, again = trials(SCRIPT + "# a remark\n")
+    assert again == first
+    assert "nothing to run" in output
+    _, both = trials(SCRIPT.replace("WIDTH = 6", "WIDTH = 7"))
+    assert both > first
+    assert len(both) == 4
+
+
+def test_a_ray_that_runs_already_is_used_and_left_running(local_ray, tmp_path, capsys):
+    sweep = Sweep(depth=20, width=4, **TINY)
+    results = run(sweep, Options(store=str(tmp_path), timing_repeats=0))
+    assert ray.is_initialized()
+    assert list(results.trials["status"]) == ["finished"] * 2
+    assert results.epochs.groupby("trial_id")["epoch"].apply(list).tolist() == [[1, 2]] * 2
+    assert "validation error" in capsys.readouterr().out
+    with pytest.raises(SweepError, match=r"learning rate 1e\+30.*: diverged: "):
+        run(sweep.but(learning_rate=(0.1, 1e30), n_subnetworks=1), Options(store=str(tmp_path)))
+
+
+def test_what_cannot_work_is_refused_before_anything_begins(tmp_path):
+    with pytest.raises(ValueError, match="depth 30 is not 9n"):
+        run(Sweep(depth=30, **TINY), Options(store=str(tmp_path / "store")))
+    assert not (tmp_path / "store").exists()
+    assert not ray.is_initialized()

@@ -14,6 +14,7 @@ from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options
 from orchestrator.costs import Costs
+from orchestrator.cuts import look_at_cuts
 from orchestrator.devices import local_devices
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str]) -> int:
                 refuse_changed(plan.jobs, there, accept_changed_code=options.accept_changed_code)
             console.print(plan_table(plan, there))
             console.print(*forecast(plan, costs, options))
+            console.print(*look_at_cuts(plan))
             return 0
         if options.mlflow is not None:
             from orchestrator.observers.mlflow import check  # long to import, and optional

@@ -33,6 +33,7 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         (1, {"optimizer": "adamw", "clip_norm": 0.5}),
         (3, {"optimizer": "adamw", "warmup": 1.0, "clip_norm": 0.5, "decay": "weights", "weight_decay": 0.1}),
         (2, {"nesterov": True, "schedule": "cosine_by_step", "clip_norm": 1e-2}),
+        (3, {"n_iterations": 2, "optimizer": "adamw", "clip_norm": 0.5}),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (2, {"strategy": "1f1b", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (3, {"label_smoothing": 0.1}),

@@ -1,6 +1,6 @@
 """The parareal neural network f̃ in one process (paper, section 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -60,10 +60,16 @@ class PararealNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a batch (batch, *input_shape) to the output of h."""
+        *_, reads = self.iterate(x)
+        self.draw("postprocess", 0)
+        return cast(Tensor, self.postprocess(reads[len(self.subnetworks) + 1]))
+
+    def iterate(self, x: Tensor) -> Iterator[dict[int, Tensor]]:
+        """What each iteration has found, by j: the x_j that the next begins from; of the last, x_{N+1}."""
         iterations = windows(len(self.subnetworks), self.n_iterations)
         subnetworks = repeated(self.subnetworks, self.subnetwork_passes)
         coarse_network = repeated(self.coarse_network, self.coarse_passes)
-        reads: dict[int, Tensor] = {}  # x_j
+        reads: dict[int, Tensor] = {}
         for k, window in enumerate(iterations, start=1):
             outputs: dict[int, Tensor] = {}
             residuals: dict[int, Tensor] = {}
@@ -76,6 +82,7 @@ class PararealNetwork(nn.Module):
                 if k == self.n_iterations:
                     outputs.clear()  # h needs y_N alone
                 outputs[j] = subnetworks[j](x_j)
+            reads = {}
             correction: Tensor | None = None
             for j in window:
                 if j in outputs:
@@ -85,8 +92,14 @@ class PararealNetwork(nn.Module):
                         self.draw("coarse", j)
                     residual = residuals[j]
                     correction = coarse_network[j](residual if correction is None else residual + correction)
-        self.draw("postprocess", 0)
-        return cast(Tensor, self.postprocess(reads[len(self.subnetworks) + 1]))
+            yield reads
+
+    def exact_reads(self, x: Tensor) -> dict[int, Tensor]:
+        """The x_j that g^j, and for j = N + 1 h, reads in f."""
+        reads = {1: self.preprocesses[0](x)}
+        for j, g in enumerate(self.subnetworks, start=1):
+            reads[j + 1] = g(reads[j].clone())
+        return reads
 
     def draw(self, component: str, j: int) -> None:
         """Called before C^j with g^j ("subnetwork"), F^j ("coarse") and h ("postprocess", j = 0) run first.

@@ -15,6 +15,7 @@ from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs
+from orchestrator.cuts import look_at_cuts
 from orchestrator.devices import Available, local_devices
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
@@ -92,6 +93,7 @@ def dry_run(sweep: Sweep, options: Options | None = None) -> None:
             refuse_changed(plan.jobs, there, accept_changed_code=options.accept_changed_code)
         console.print(plan_table(plan, there))
         console.print(*forecast(plan, costs, options))
+        console.print(*look_at_cuts(plan))
     finally:
         if not keep_ray:
             cluster.disconnect()

@@ -48,7 +48,8 @@ class Options:
     """Measurements of each component's gradient time after training; 0: none."""
     dry_run: bool = False
     """Print what would run (trials, partitions, parameters, devices), measure what the components cost,
-    predict the time of a step, recommend N and partition for other numbers of devices, and stop."""
+    predict the time of a step, recommend N and partition for other numbers of devices, say what cannot work
+    at the cuts, and stop."""
     link_bandwidth: float = 10.0
     """GB/s between two devices, for --dry-run's predictions."""
     link_latency: float = 50.0

@@ -4,6 +4,21 @@ import importlib.util
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.trained import load_network
+
+__all__ = ["load_network"]
+
+
+def __getattr__(name: str) -> Any:
+    """What takes seconds to import, once it is asked for."""
+    if name != "load_network":
+        raise AttributeError(name)
+    from orchestrator.trained import load_network
+
+    return load_network
 
 
 def _refuse_what_hides_ours() -> None:

@@ -80,20 +80,3 @@ def torchs_own_optimizer(network: nn.Module, options: TrainingOptions) -> torch.
     if options.optimizer == "adamw":
         return torch.optim.AdamW(groups, betas=(options.momentum, options.beta2))
     return torch.optim.SGD(groups, momentum=options.momentum, nesterov=options.nesterov)
-
-
-def in_one_process(part: str, name: str, sizes: tuple[int, ...] = ()) -> str:
-    """The one-process network's name for an actor's parameter; ``sizes`` are the stages' units."""
-    kind, _, number = part.partition("-")
-    if kind not in ("subnetwork", "stage"):
-        return name
-    j = int(number)
-    if kind == "stage":
-        component, _, rest = name.partition(".")
-        unit, _, rest_of_unit = rest.partition(".")
-        if component == "units":
-            return f"subnetworks.0.{int(unit) + sum(sizes[: j - 1])}.{rest_of_unit}"
-        return name.replace("preprocess.", "preprocesses.0.") if component == "preprocess" else name
-    component, _, rest = name.partition(".")
-    ours = {"preprocess": "preprocesses", "units": "subnetworks", "passes": "subnetwork_passes"}[component]
-    return f"{ours}.{j - 1}.{rest}"

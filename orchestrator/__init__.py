@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator.config import Options, Sweep
     from orchestrator.running import SweepError, dry_run, run
+    from orchestrator.trained import load_network
 
-__all__ = ["Options", "Sweep", "SweepError", "dry_run", "run"]
+__all__ = ["Options", "Sweep", "SweepError", "dry_run", "load_network", "run"]
 
 _HOMES = {
     "Options": "config",
     "Sweep": "config",
     "SweepError": "running",
     "dry_run": "running",
+    "load_network": "trained",
     "run": "running",
 }
 

@@ -13,7 +13,7 @@ from analysis import command
 from analysis.reading import UnreadableError
 from orchestrator.actors.liveness import show_life
 from orchestrator.cgroup import MemoryKills
-from orchestrator.config import Options
+from orchestrator.config import Options, config_columns
 from orchestrator.data.image_data import ImageData
 from orchestrator.observers.display import Display
 from orchestrator.observers.observer import Harmless, Observer
@@ -23,7 +23,7 @@ from orchestrator.reason import holds_traceback, reason
 from orchestrator.storage.files import WriteError
 from orchestrator.storage.store import Store, StoreError
 from orchestrator.supervisor import Supervisor
-from orchestrator.trial import Job, config_columns, record_failure, record_untrained, run_trial
+from orchestrator.trial import Job, record_failure, record_untrained, run_trial
 
 
 def run_jobs(
@@ -65,6 +65,7 @@ def run_jobs(
                 store,
                 max_failures=options.max_failures,
                 timeout=options.timeout,
+                keep_best=options.keep == "best",
                 progress=lambda row: tune.report(dict(row)),
                 tell=lambda remark: tune.report({"remark": remark}),
             )

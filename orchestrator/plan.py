@@ -3,7 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pickle import PickleError
 from typing import cast
 
@@ -19,19 +19,18 @@ from analysis.configuration import short_labels
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
-from models.registry import build_network
-from models.task import build_task
 from models.tearing import Tearing, plan_tearing
-from orchestrator.config import PIPELINES, SHARING, TORN, Options, Sweep, TrialConfig
+from orchestrator.config import PIPELINES, SHARING, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
 from orchestrator.data.datasets import load_dataset
 from orchestrator.data.image_data import ImageData
 from orchestrator.data.source import Reading
 from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
+from orchestrator.one_process import untorn
 from orchestrator.own_code import fingerprint
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
-from orchestrator.trial import Job, config_columns, data_columns
+from orchestrator.trial import Job, data_columns
 
 DataKey = tuple[str, int | None, int | None, Reading]
 """What identifies the images of a trial: data set, training and validation subset, how it is understood."""
@@ -169,15 +168,8 @@ def _refuse_what_needs_gpus(
 
 def describe(config: TrialConfig, images: ImageData) -> FeedForward:
     """The trial's network for these images, known to run."""
-    task = build_task(config.task, label_smoothing=config.label_smoothing)
-    network = build_network(
-        config.network,
-        input_shape=images.input_shape,
-        n_classes=images.n_classes,
-        seed=config.seed,
-        **config.network_options,
-    )
-    network = replace(network, task=task)
+    network = untorn(config, input_shape=images.input_shape, n_classes=images.n_classes)
+    task = network.task
     # The first to ask for the shapes: names a component that cannot be built or run.
     returned = network.trace.output_shape
     targets = torch.from_numpy(images.train_labels)

@@ -5,7 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -19,13 +19,14 @@ from models.task import Task
 from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError
-from orchestrator.config import TrialConfig
+from orchestrator.config import TrialConfig, config_columns
 from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources
+from orchestrator.longer import begin_with_shorter
 from orchestrator.storage import checkpoint
 from orchestrator.storage.files import WriteError
 from orchestrator.storage.provenance import versions
-from orchestrator.storage.store import Row, Store, StoreError
+from orchestrator.storage.store import Row, Store, StoreError, best_epoch
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,6 @@ class Job:
     tearing: Tearing
     resources: GangResources
     data: Row = field(default_factory=dict)
-
-
-def config_columns(config: TrialConfig) -> dict[str, Any]:
-    """Columns of ``trials`` that say what was asked."""
-    return asdict(config) | {"milestones": " ".join(map(str, config.milestones))}
 
 
 def labels(jobs: Iterable[Job]) -> dict[str, str]:
@@ -99,6 +95,7 @@ def run_trial(
     timeout: float,
     progress: Progress,
     tell: Tell,
+    keep_best: bool = False,
 ) -> None:
     """Train a trial to its end, or to where it diverges or fails; its row in the store says which.
 
@@ -114,6 +111,7 @@ def run_trial(
         timeout: seconds that an actor is waited for.
         progress: called after every epoch that is safe on disk.
         tell: called when something went wrong that need not end the trial.
+        keep_best: whether the checkpoint of the best epoch is kept, however long ago it was.
 
     Raises:
         StoreError: another process keeps the trial, or its row is damaged.
@@ -128,7 +126,7 @@ def run_trial(
             try:
                 with Gang(job.config, job.tearing, data, job.resources, group) as gang:
                     gang.connect(timeout)
-                    for row in _epochs(gang, job.config, record, store, tell):
+                    for row in _epochs(gang, job, record, store, tell, keep_best=keep_best):
                         failures = 0
                         progress(row)
                     if job.data.get("n_test"):
@@ -153,10 +151,16 @@ class _DivergedError(ArithmeticError):
     """The loss was not finite."""
 
 
-def _epochs(gang: Gang, config: TrialConfig, record: "_Record", store: Store, tell: Tell) -> Iterator[Row]:
+def _epochs(
+    gang: Gang, job: Job, record: "_Record", store: Store, tell: Tell, *, keep_best: bool = False
+) -> Iterator[Row]:
     """Train from the last checkpoint on; yields every epoch's row once it and the checkpoint are on disk."""
+    config = job.config
     checkpoints = store.checkpoints(config.trial_id)
     done, states = checkpoint.load_latest(checkpoints, tell=tell)
+    if not done and (shorter := begin_with_shorter(config, job.tearing.sizes, store)):
+        done, states = checkpoint.load_latest(checkpoints, tell=tell)
+        tell(f"goes on from the {done} epochs of {shorter}")
     if done > record.measured():
         tell(f"the rows of the epochs up to {done} are missing: training begins again")
         done = 0
@@ -170,7 +174,8 @@ def _epochs(gang: Gang, config: TrialConfig, record: "_Record", store: Store, te
             raise _DivergedError(f"the loss was not finite in epoch {epoch}")
         if not math.isfinite(row["validation_loss"]):  # the last step has thrown the weights away
             raise _DivergedError(f"the validation loss was not finite in epoch {epoch}")
-        checkpoint.save(checkpoints, epoch, {p: r.state for p, r in reports.items() if r.state})
+        states = {part: report.state for part, report in reports.items() if report.state}
+        checkpoint.save(checkpoints, epoch, states, best=record.best() if keep_best else None)
         yield row
 
 
@@ -267,6 +272,10 @@ class _Record:
         self._store.write("epochs", self._id, self._epochs)
         self._store.write("timings", self._id, self._timings)
         return row
+
+    def best(self) -> int | None:
+        """The best epoch so far."""
+        return best_epoch(self._epochs, self._trial["better"])
 
     def test(self, error: float) -> None:
         """Keep the task's figure on the test images."""

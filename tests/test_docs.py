@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from analysis import report
-from orchestrator import status, sweep
+from orchestrator import export, status, sweep
 from orchestrator.config import Options, Sweep
 from orchestrator.storage.store import Store
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS]
-EXECUTED_ELSEWHERE = {"own-network.md", "extending.md"}
+EXECUTED_ELSEWHERE = {"own-network.md", "extending.md", "take-away.md"}
 EXTERNAL = {"tensorboard", "pip", "ray"}
 """Programs of others, which the pages may start."""
 
@@ -89,9 +89,10 @@ def understood(words: list[str]) -> bool:
         except SystemExit as exit_:
             return exit_.code == 0  # --help
         return True
-    if module in ("orchestrator.status", "analysis.report"):
+    if module in ("orchestrator.status", "orchestrator.export", "analysis.report"):
         # The folder is none yet: refused, but only after the options have been understood.
-        return {"orchestrator.status": status, "analysis.report": report}[module].main(options) == 2
+        mains = {"orchestrator.status": status, "orchestrator.export": export, "analysis.report": report}
+        return mains[module].main(options) == 2
     if module == "pytest":
         return all((ROOT / path).exists() for path in options)
     specification = importlib.util.find_spec(module)
@@ -117,7 +118,15 @@ def test_every_command_is_understood(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_that_is_named_exists(page: Path) -> None:
-    fields = {*Sweep.__dataclass_fields__, *Options.__dataclass_fields__, "preset", "help", "watch", "head"}
+    fields = {
+        *Sweep.__dataclass_fields__,
+        *Options.__dataclass_fields__,
+        "preset",
+        "help",
+        "watch",
+        "head",
+        "epoch",
+    }
     known = {f"--{field.replace('_', '-')}" for field in fields}
     named = {
         word

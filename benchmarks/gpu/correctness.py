@@ -242,7 +242,8 @@ class Gangs:
         """Weights, gradients and metrics of a gang beside those of one process."""
         import ray
 
-        from benchmarks.one_process import in_one_process, one_process
+        from benchmarks.one_process import one_process
+        from orchestrator.one_process import in_one_process
 
         # Training is chaotic: after several steps, single precision shows nothing but that.
         few = {"train_subset": 128, "validation_subset": 30} if options else {}

@@ -8,7 +8,7 @@ from orchestrator.config.sweep import Sweep
 from orchestrator.config.task import TaskOptions
 from orchestrator.config.tearing import PIPELINES, SHARING, TORN, Strategy, TearingOptions
 from orchestrator.config.training import Schedule, TrainingOptions
-from orchestrator.config.trial import GROUPS, TrialConfig
+from orchestrator.config.trial import GROUPS, TrialConfig, config_columns, config_of
 
 __all__ = [
     "GROUPS",
@@ -27,4 +27,6 @@ __all__ = [
     "TearingOptions",
     "TrainingOptions",
     "TrialConfig",
+    "config_columns",
+    "config_of",
 ]

@@ -18,6 +18,8 @@ class Options:
     mirror: str | None = None
     """Where to keep a copy of the store, always up to date: s3://bucket/folder, gs://bucket/folder or
     file:///folder. An empty store is filled from it first."""
+    keep: Literal["last", "best"] = "last"
+    """Checkpoints to keep: those of the last two epochs; best: and that of the best epoch so far."""
     data_dir: str = "data"
     """Folder for data sets that are downloaded."""
     skip_broken: bool = False

@@ -71,7 +71,7 @@ def _texts(own: object, seen: set[int]) -> Iterator[str]:
     elif isinstance(own, type):
         # By its parts: Python does not find the source of a notebook's class as a whole.
         yield f"class {own.__qualname__}({', '.join(base.__qualname__ for base in own.__bases__)})"
-        plain = bool | int | float | str | tuple
+        plain = (bool, int, float, str, tuple)
         said = (item for item in vars(own).items() if isinstance(item[1], plain))
         yield repr([(name, value) for name, value in said if not name.startswith("__")])
         methods = (getattr(value, "__func__", value) for value in vars(own).values())

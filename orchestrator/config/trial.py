@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
@@ -12,7 +13,7 @@ from models.tearing import paper_n_coarse_units
 from orchestrator.config.compute import ComputeOptions
 from orchestrator.config.data import DataOptions, one_name
 from orchestrator.config.network import NetworkOptions
-from orchestrator.config.option import as_before, spelt
+from orchestrator.config.option import BEFORE, as_before, spelt
 from orchestrator.config.task import TaskOptions
 from orchestrator.config.tearing import PIPELINES, TORN, TearingOptions
 from orchestrator.config.training import TrainingOptions
@@ -98,6 +99,24 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
         # begin with no dot or underscore, which readers of Parquet folders pass over.
         readable = re.sub(r"[^A-Za-z0-9.-]", "_", words)[-80:].lstrip("-._")
         return f"{readable}-{digest}"
+
+
+def config_columns(config: TrialConfig) -> dict[str, Any]:
+    """Columns of ``trials`` that say what was asked."""
+    return asdict(config) | {"milestones": " ".join(map(str, config.milestones))}
+
+
+def config_of(row: Mapping[str, Any]) -> TrialConfig:
+    """The trial that a row of ``trials`` is of; an option younger than the row has what was done before.
+
+    Raises:
+        ValueError: a value that is none any more.
+    """
+    given: dict[str, Any] = {
+        option.name: option.metadata.get(BEFORE) if row.get(option.name) is None else row[option.name]
+        for option in fields(TrialConfig)
+    }
+    return TrialConfig(**given | {"milestones": tuple(map(int, given["milestones"].split()))})
 
 
 def _in_words(kind: Any) -> str:

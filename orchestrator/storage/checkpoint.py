@@ -5,7 +5,9 @@ checkpoints/<trial_id>/epoch-0007/{driver,subnetwork-1,…}.pt, manifest.json
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from analysis.reading import DamagedError, entries, read_bytes, read_json
@@ -14,11 +16,13 @@ from orchestrator.storage.files import remove, write_atomically
 KEPT = 2
 """How many checkpoints of a trial are kept: should the last be damaged, the one before serves."""
 
-_MANIFEST = "manifest.json"
+_PREFIX, _MANIFEST = "epoch-", "manifest.json"
 
 
-def save(folder: Path, epoch: int, states: dict[str, bytes]) -> None:
+def save(folder: Path, epoch: int, states: dict[str, bytes], *, best: int | None = None) -> None:
     """Write the actors' states after ``epoch``, whole or not at all, and drop what is of no more use.
+
+    The checkpoint of the epoch that is the ``best`` so far is kept, if that is given.
 
     Raises:
         WriteError: such as on a full disk; the checkpoints that were there are there still.
@@ -31,12 +35,19 @@ def save(folder: Path, epoch: int, states: dict[str, bytes]) -> None:
         checksums = {part: hashlib.sha256(state).hexdigest() for part, state in states.items()}
         (temporary / _MANIFEST).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
 
-    write_atomically(folder / f"epoch-{epoch:04d}", write)
+    write_atomically(folder / _name(epoch), write)
+    there = epochs(folder)
     # A later epoch's is one that training had to go back from.
-    useful = [path for path in _newest_first(folder) if _epoch(path) <= epoch][:KEPT]
-    for path in _newest_first(folder):
-        if path not in useful:
-            remove(path)
+    useful = {best, *[e for e in there if e <= epoch][-KEPT:]}
+    for other in there:
+        if other not in useful:
+            remove(folder / _name(other))
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copy all checkpoints of a trial, the oldest first, to another's folder."""
+    for epoch in epochs(folder):
+        write_atomically(to / _name(epoch), partial(shutil.copytree, folder / _name(epoch)))
 
 
 def load_latest(folder: Path, *, tell: Callable[[str], None]) -> tuple[int, dict[str, bytes]]:
@@ -48,23 +59,38 @@ def load_latest(folder: Path, *, tell: Callable[[str], None]) -> tuple[int, dict
     Raises:
         UnreadableError: one cannot be read just now, damaged or not.
     """
-    for path in _newest_first(folder):
+    for epoch in reversed(epochs(folder)):
         try:
-            checksums = read_json(path / _MANIFEST)
-            states = {part: read_bytes(path / f"{part}.pt") for part in checksums}
-        except (FileNotFoundError, DamagedError) as error:
-            tell(f"checkpoint {path} is damaged ({error}): using the one before")
-            continue
-        damaged = [p for p, s in states.items() if hashlib.sha256(s).hexdigest() != checksums[p]]
-        if not damaged:
-            return _epoch(path), states
-        tell(f"checkpoint {path} is damaged ({damaged[0]}.pt): using the one before")
+            return epoch, load(folder, epoch)
+        except DamagedError as error:
+            tell(f"{error}: using the one before")
     return 0, {}
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted((e for e in entries(folder) if e.name.startswith("epoch-")), key=_epoch, reverse=True)
+def load(folder: Path, epoch: int) -> dict[str, bytes]:
+    """The state of each actor after ``epoch``, by part.
+
+    Raises:
+        DamagedError: the checkpoint is not there as it was written.
+        UnreadableError: it cannot be read just now.
+    """
+    path = folder / _name(epoch)
+    try:
+        checksums = read_json(path / _MANIFEST)
+        states = {part: read_bytes(path / f"{part}.pt") for part in checksums}
+    except (FileNotFoundError, DamagedError) as error:
+        raise DamagedError(f"checkpoint {path} is damaged ({error})") from error
+    for part, state in states.items():
+        if hashlib.sha256(state).hexdigest() != checksums[part]:
+            raise DamagedError(f"checkpoint {path} is damaged ({part}.pt)")
+    return states
 
 
-def _epoch(path: Path) -> int:
-    return int(path.name.removeprefix("epoch-"))
+def epochs(folder: Path) -> list[int]:
+    """The epochs that there are checkpoints of, in order."""
+    names = (entry.name for entry in entries(folder))
+    return sorted(int(name.removeprefix(_PREFIX)) for name in names if name.startswith(_PREFIX))
+
+
+def _name(epoch: int) -> str:
+    return f"{_PREFIX}{epoch:04d}"

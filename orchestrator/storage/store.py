@@ -15,8 +15,9 @@ whole, and all files of a kind have the same columns. Nothing measured is remove
 
 import errno
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,14 @@ class Store:
 
     def _file(self, kind: str, trial_id: str) -> Path:
         return self.path / kind / f"{trial_id}.parquet"
+
+
+def best_epoch(rows: Iterable[Row], better: str) -> int | None:
+    """The first epoch with the best validation figure among rows of ``epochs``; None if all have none."""
+    sign = -1 if better == "higher" else 1
+    measured = [row for row in rows if not math.isnan(row["validation_error"])]
+    best = min(measured, key=lambda row: sign * row["validation_error"], default=None)
+    return None if best is None else int(best["epoch"])
 
 
 def _acquire(path: Path, *, timeout: float) -> AbstractContextManager[object]:

@@ -6,10 +6,11 @@ import pytest
 import ray
 import torch
 
-from benchmarks.one_process import in_one_process, one_process
+from benchmarks.one_process import one_process
 from models.partition import uniform
 from orchestrator.config import PIPELINES
 from orchestrator.data.datasets import load_dataset
+from orchestrator.one_process import in_one_process
 
 
 def load(config):

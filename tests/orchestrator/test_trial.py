@@ -49,7 +49,7 @@ def run(tmp_path):
 
     def run(gang):
         with store.claim(job.config.trial_id):
-            return [row["epoch"] for row in _epochs(gang, job.config, _Record(job, store), store, print)]
+            return [row["epoch"] for row in _epochs(gang, job, _Record(job, store), store, print)]
 
     return run
 

@@ -28,7 +28,7 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
         (3, {"n_iterations": 2, "strategy": "serial"}),
         (3, {"n_iterations": 3, "network": "vit", "depth": 6, "width": 12}),
         (3, {"n_iterations": 2, "network": "mlp", "depth": 8, "width": 12}),
-        (3, {"n_iterations": 2, "network": "vgg", "depth": 11, "width": 4}),
+        (3, {"n_iterations": 2, "network": "vgg", "depth": 11, "width": 4, "epochs": 1}),
         *((n, {"network": "mlp", "depth": 8, "width": 12}) for n in (1, 2, 3)),
         *((n, {"network": "vgg", "depth": 11, "width": 4, "preprocess": "patch"}) for n in (1, 2, 3)),
         *((n, {"network": "vit", "depth": 6, "width": 12}) for n in (1, 2, 3)),

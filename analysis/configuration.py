@@ -182,7 +182,7 @@ def short_labels(trials: pd.DataFrame) -> pd.Series:
             "dataset": runs["dataset"].map(dataset_name),
             "network": list(map(network_name, runs["network"], runs["depth"])),
             "n_subnetworks": "N = " + runs["n_subnetworks"].astype(str),
-            **{column: [_words(column, value) for value in runs[column]] for column in varying(runs)},
+            **{column: [in_words(column, value) for value in runs[column]] for column in varying(runs)},
             "seed": "seed " + runs["seed"].astype(str),
         },
         index=runs.index,
@@ -231,7 +231,7 @@ def label(network: str, depth: int, n_subnetworks: int, strategy: str) -> str:
     return f"{kind[0].upper()}{kind[1:]} {name}, N = {n_subnetworks}"
 
 
-def _words(column: str, value: Any) -> str:
+def in_words(column: str, value: Any) -> str:
     """Say a config value in a word or two; nothing where it is missing."""
     name = HEADINGS.get(column, column.replace("_", " "))
     if pd.isna(value):

@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from analysis.chart import MARKERS, Chart, Panel, finish, shade
-from analysis.configuration import FOLLOWS_N, TEARING, dataset_name, heading, identify, network_name, varying
+from analysis.configuration import (
+    FOLLOWS_N,
+    TEARING,
+    dataset_name,
+    heading,
+    identify,
+    in_words,
+    network_name,
+    varying,
+)
 from analysis.measure import Measure, measure_of
 from analysis.time_to_error import UNITS, time_unit, with_elapsed
 
@@ -125,7 +134,7 @@ def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
         values = runs.loc[head]
         dataset = dataset_name(values["dataset"])
         title = f"{network_name(values['network'], values['depth'])} on {dataset}"
-        extras = [f"{k} = {values[k]}" for k in keys[3:] if pd.notna(values[k])]
+        extras = [in_words(k, values[k]) for k in keys[3:] if pd.notna(values[k])]
         members = runs[(group == group[head]) | (~torn & (baseline == baseline[head]))]
         yield "\n".join([title, ", ".join(extras)]).strip(), dataset, members
 

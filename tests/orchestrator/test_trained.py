@@ -9,7 +9,7 @@ import torch
 
 from analysis import StoreError
 from models import PararealNetwork
-from orchestrator import export, load_network
+from orchestrator import export, formats, load_network
 from orchestrator.config import Sweep, config_columns, config_of
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources
@@ -158,7 +158,7 @@ def test_an_export_is_refused_before_anything_is_loaded(store, capsys, monkeypat
         return capsys.readouterr().err
 
     assert "a.zip is of no known format: give .safetensors, .pt2, .onnx\n" in refused("a.zip")
-    monkeypatch.setitem(export._PACKAGES, ".onnx", ("json", "no_such_package"))
+    monkeypatch.setitem(formats.PACKAGES, ".onnx", ("json", "no_such_package"))
     assert ".onnx needs what is not installed: pip install no_such_package\n" in refused("a.onnx")
     assert "has no trials (any)" in refused("a.pt2")
 

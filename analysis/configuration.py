@@ -241,7 +241,7 @@ def _words(column: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return name if value else f"no {name}"
-    if column in SWITCHES:
+    if column in (*SWITCHES, "initial"):
         return f"{name} {value}"
     if isinstance(value, str) and not value.replace(" ", "").isdigit():
         return strategy_name(value)

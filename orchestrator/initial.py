@@ -48,11 +48,17 @@ def initial_weights(
 
 
 def _read(source: Path, config: TrialConfig, *, accept_changed_code: bool) -> Weights:
-    """What a file holds, or what a store's trial of the same network, N and seed has come to."""
+    """What a file holds, or what a store's trial of the same network, N and seed has come to.
+
+    One that has begun with no other's weights: in the trial's own store it is not taken for its beginning.
+    """
     if source.is_dir():
         names = ("network", "depth", "width", "n_subnetworks", "seed")
-        same = {name: getattr(config, name) for name in names}
-        return load_network(source, accept_changed_code=accept_changed_code, **same).state_dict()
+        same = {name: getattr(config, name) for name in names} | {"initial": None}
+        try:
+            return load_network(source, accept_changed_code=accept_changed_code, **same).state_dict()
+        except ValueError as error:
+            raise ValueError(f"--initial: {error}") from error
     if source.suffix != ".safetensors" or not source.is_file():
         raise ValueError(f"--initial {source}: give a result store, or a file .safetensors that is there")
     check_format(source)

@@ -14,6 +14,7 @@ from torch import Tensor
 from analysis import load
 from analysis.configuration import short_labels
 from analysis.reading import read_table
+from models.feedforward import Shape
 from models.parareal import PararealNetwork
 from models.tearing import plan_tearing
 from orchestrator.config import TORN, TrialConfig, config_of
@@ -119,14 +120,8 @@ def _build(row: Mapping[str, Any], config: TrialConfig, *, accept_changed_code: 
         ValueError: the code of a user's own network is not what was trained, or cannot be imported.
     """
     trial_id = row["trial_id"]
-    if row["input_shape"] is None:
-        raise ValueError(
-            f"{trial_id} was trained by a version that kept no shape of its data: run it again in another "
-            "store"
-        )
-    network = untorn(
-        config, input_shape=tuple(map(int, row["input_shape"].split("×"))), n_classes=int(row["n_classes"])
-    )
+    input_shape, n_classes = _data(row, config)
+    network = untorn(config, input_shape=input_shape, n_classes=n_classes)
     then, now = row["code_fingerprint"], fingerprint(config.network, config.task)
     if then not in (None, now) and not accept_changed_code:
         own = " and ".join(name for name in (config.network, config.task) if ":" in name)
@@ -148,6 +143,16 @@ def _build(row: Mapping[str, Any], config: TrialConfig, *, accept_changed_code: 
     built = PararealNetwork(tearing, config.n_iterations)
     compute.place(built)
     return built.eval()
+
+
+def _data(row: Mapping[str, Any], config: TrialConfig) -> tuple[Shape, int]:
+    """Shape of an input and number of classes; an early store does not say: by reading the data again."""
+    if row["input_shape"] is not None:
+        return tuple(map(int, row["input_shape"].split("×"))), int(row["n_classes"])
+    from orchestrator.data.datasets import load_dataset
+
+    data = load_dataset(config.dataset, reading=config.reading)
+    return data.input_shape, data.n_classes
 
 
 def _sizes(row: Mapping[str, Any]) -> tuple[int, ...]:

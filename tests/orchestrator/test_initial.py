@@ -34,13 +34,12 @@ def test_a_store_gives_those_of_the_same_network_n_and_seed(tmp_path):
     store = Store(tmp_path / "store")
     for n in (1, 2):
         leave(store, config(n_subnetworks=n), epochs=(n,))
+        leave(store, config("one of the later trials", n_subnetworks=n), epochs=(9,))
     for n in (1, 2):
         given = weights(config(store.path, n_subnetworks=n, learning_rate=0.5))
         assert given.keys() == PararealNetwork(torn(config(n_subnetworks=n))).state_dict().keys()
         assert all((value == n).all() for value in given.values())
-    with pytest.raises(
-        ValueError, match=r"has no trials \(.*n_subnetworks=1, seed=7\): give one of N = 1 \("
-    ):
+    with pytest.raises(ValueError, match=r"has no trials \(.*n_subnetworks=1, seed=7, initial=None"):
         weights(config(store.path, seed=7))
 
 

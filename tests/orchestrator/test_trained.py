@@ -99,6 +99,15 @@ def test_options_or_an_id_say_which_trial(store):
         load_network(store.path, subnetworks=2)
 
 
+def test_an_early_store_that_does_not_know_its_datas_shape_is_read(store):
+    trial_id = leave(store, *SWEEP.trials())
+    (row,) = store.read("trials", trial_id)
+    store.write(
+        "trials", trial_id, [row | {"input_shape": None, "n_classes": None, "code_fingerprint": None}]
+    )
+    assert epoch_of(load_network(store.path)) == 3
+
+
 def test_what_holds_no_trial_is_refused(store, tmp_path):
     with pytest.raises(ValueError, match=r"has no trials \(any\): give one of none: it is empty"):
         load_network(store.path)

@@ -18,6 +18,7 @@ from models.feedforward import Shape
 from models.parareal import PararealNetwork
 from models.tearing import plan_tearing
 from orchestrator.config import TORN, TrialConfig, config_of
+from orchestrator.config.own import named
 from orchestrator.one_process import in_one_process, untorn
 from orchestrator.own_code import fingerprint
 from orchestrator.storage import checkpoint
@@ -43,14 +44,15 @@ def load_network(
         trial: its ``trial_id``; not needed where the options leave one alone.
         epoch: after which epoch. A store has the last two, and the best with ``--keep best``.
         accept_changed_code: whether another version of a user's own network is as good.
-        **options: of :class:`~orchestrator.config.TrialConfig`, such as ``n_subnetworks=3, seed=0``.
+        **options: of :class:`~orchestrator.config.TrialConfig`, such as ``n_subnetworks=3, seed=0``; of a
+            network or task that cannot be imported, such as a notebook's, the function itself.
 
     Raises:
         ValueError: no trial or several, no checkpoint of that epoch, or a network that is not the one that
             was trained; the message says what there is.
         StoreError: the folder is no result store.
     """
-    row = _find(Path(store), trial, options)
+    row = _find(Path(store), trial, {n: v if isinstance(v, tuple) else named(v) for n, v in options.items()})
     config = config_of(row)
     network = _build(row, config, accept_changed_code=accept_changed_code)
     states = _states(Path(store), row, epoch)

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from analysis import StoreError
-from models import PararealNetwork
+from models import PararealNetwork, imported
 from orchestrator import export, formats, load_network
 from orchestrator.config import Sweep, config_columns, config_of
 from orchestrator.data.datasets import load_dataset
@@ -159,6 +160,17 @@ def test_ones_own_network_comes_with_all_its_buffers_and_not_with_other_code(sto
     ):
         load_network(store.path, accept_changed_code=True)
     sys.modules.pop("of_mine")
+
+
+def test_a_network_that_cannot_be_imported_is_given(store, monkeypatch):
+    def net(*, input_shape, n_classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, n_classes))
+
+    leave(store, *SWEEP.but(network=net, depth=None, width=None, milestones=(2,)).trials())
+    monkeypatch.setattr(imported, "_KEPT", {})  # another process
+    with pytest.raises(ValueError, match="cannot be imported"):
+        load_network(store.path)
+    assert epoch_of(load_network(store.path, network=net, milestones=(2,))) == 3
 
 
 def test_an_export_is_refused_before_anything_is_loaded(store, capsys, monkeypatch):

@@ -18,7 +18,10 @@ DATA = ("n_train", "n_validation", "input_shape", "n_classes", "crop", "flip")
 MEASURE = ("metric", "unit", "better")
 """Columns of ``trials`` that say what is measured on the data."""
 
-FOUND = ("n_test", "classes", "data_fingerprint", "code_fingerprint", "test_error")
+FOUND = (
+    *("n_test", "classes", "test_error"),
+    *("data_fingerprint", "code_fingerprint", "initial_fingerprint"),
+)
 """Columns of ``trials`` that say what else was found."""
 
 BOOKKEEPING = frozenset(
@@ -238,7 +241,7 @@ def in_words(column: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return name if value else f"no {name}"
-    if column in SWITCHES:
+    if column in (*SWITCHES, "initial"):
         return f"{name} {value}"
     if isinstance(value, str) and not value.replace(" ", "").isdigit():
         return strategy_name(value)

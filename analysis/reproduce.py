@@ -14,7 +14,7 @@ DERIVED = ("partition_sizes",)
 """Config columns that follow from the others, for which there is no option."""
 OPTIONAL = (
     *("depth", "width", "train_subset", "validation_subset", "label_column", "validation_split"),
-    *("validation_fraction", "image_size", "clip_norm"),
+    *("validation_fraction", "image_size", "clip_norm", "initial"),
 )
 """Options to which None may be given."""
 ONE_LIST = ("milestones",)

@@ -78,6 +78,7 @@ COLUMNS: dict[str, list[Column]] = {
         Column("n_coarse_units", WHOLE, "units", "N_c: units in each F^j"),
         Column("strategy", TEXT, "", "parareal, serial, data_parallel, gpipe or 1f1b"),
         Column("seed", WHOLE, "", "seed of initial weights, order of images and augmentation"),
+        Column("initial", TEXT, "", "file or store of the weights it began with, missing: those of the seed"),
         Column("epochs", WHOLE, "epochs", "how many were asked for; 0: components were only timed"),
         Column("batch_size", WHOLE, "images", "images in a training step"),
         Column("task", TEXT, "", "what it is trained for", default="classification"),
@@ -129,6 +130,7 @@ COLUMNS: dict[str, list[Column]] = {
         Column("flip", YES_NO, "", "whether training images were mirrored at random"),
         Column("data_fingerprint", TEXT, "", "key of all pixels, labels and classes"),
         Column("code_fingerprint", TEXT, "", "key of the code of one's own network and task"),
+        Column("initial_fingerprint", TEXT, "", "key of the weights to begin with, missing: none were given"),
         Column(
             *("test_error", REAL, "%"),
             "error rate, or the task's metric, on the test data, measured once, after the last epoch",

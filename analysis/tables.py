@@ -20,7 +20,7 @@ EpochChoice = Literal["last", "best"]
 CONFIDENCE = 0.95
 
 UNTIMED = (
-    *("epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "milestones"),
+    *("initial", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "milestones"),
     *("momentum", "nesterov", "beta2", "weight_decay", "decay", "clip_norm"),
     *("augment", "random_crop", "random_flip", "train_subset", "validation_subset", "strategy"),
     *("label_column", "validation_split", "validation_fraction"),

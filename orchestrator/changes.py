@@ -40,6 +40,12 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
                 f"{now['data_fingerprint']}): give --store another folder, or bring back the images and "
                 "labels of that time"
             )
+        same = [row for row in rows if row["trial_id"] == job.config.trial_id]
+        if _others(same, "initial_fingerprint", now, kept=True):
+            raise ValueError(
+                f"--initial {job.config.initial} holds other weights than {job.config.trial_id} in "
+                f"{store.path} began with: give --store another folder, or bring back the weights"
+            )
         theirs = [row for row in rows if _agree(row, job.config, ("network", "task"))]
         own = [name for name in (job.config.network, job.config.task) if ":" in name]
         changed = _others(theirs, "code_fingerprint", now, kept=not own)

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from analysis.command import command, exit_status
 from analysis.reading import UnreadableError
 from models.parareal import PararealNetwork
 from models.probe import samples_of
+from orchestrator.formats import check_format
 from orchestrator.reason import reason
 from orchestrator.storage.files import WriteError, write_atomically
 from orchestrator.trained import Epoch, load_network
@@ -31,7 +31,7 @@ def export(network: PararealNetwork, file: Path) -> None:
         ValueError: another suffix, a package that is not installed, or a network that cannot be traced.
         WriteError: the file cannot be written.
     """
-    check(file)
+    check_format(file)
     if file.suffix == ".safetensors":
         from safetensors.torch import save
 
@@ -51,26 +51,6 @@ def export(network: PararealNetwork, file: Path) -> None:
             "weights, as .safetensors"
         ) from error
     write_atomically(file, lambda path: _save(program, path, file.suffix))
-
-
-def check(file: Path) -> None:
-    """See that there is a format of that suffix, and what it needs.
-
-    Raises:
-        ValueError: there is not.
-    """
-    if file.suffix not in _PACKAGES:
-        raise ValueError(f"{file} is of no known format: give {', '.join(_PACKAGES)}")
-    if missing := [package for package in _PACKAGES[file.suffix] if find_spec(package) is None]:
-        raise ValueError(f"{file.suffix} needs what is not installed: pip install {' '.join(missing)}")
-
-
-_PACKAGES: dict[str, tuple[str, ...]] = {
-    ".safetensors": ("safetensors",),
-    ".pt2": (),
-    ".onnx": ("onnx", "onnxscript"),
-}
-"""By format, what it needs beside torch."""
 
 
 def _traced(network: PararealNetwork, suffix: str) -> Any:
@@ -111,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
             epoch: after which epoch: last, best (of a sweep with --keep best) or its number.
             accept_changed_code: go on where the code of your own network is not what was trained.
         """
-        check(file)
+        check_format(file)
         network = load_network(store, trial, epoch=epoch, accept_changed_code=accept_changed_code)
         export(network, file)
         print(f"wrote {file}")

@@ -5,15 +5,16 @@ from math import ceil
 
 from orchestrator.config import TrialConfig
 from orchestrator.storage import checkpoint
-from orchestrator.storage.store import Store
+from orchestrator.storage.store import Row, Store
 
 
-def begin_with_shorter(config: TrialConfig, sizes: tuple[int, ...], store: Store) -> str | None:
+def begin_with_shorter(config: TrialConfig, found: Row, store: Store) -> str | None:
     """Copy rows and checkpoints of the longest finished trial that differs in its number of epochs alone.
 
     Args:
         config: the trial, which has no checkpoint yet.
-        sizes: units of its subnetworks: a partition by cost may cut elsewhere than it once did.
+        found: columns of ``trials`` in which the other has to agree beside the options: a partition by cost
+            may cut elsewhere than it once did, and a file of initial weights may have changed.
         store: of both trials.
 
     Returns:
@@ -24,8 +25,8 @@ def begin_with_shorter(config: TrialConfig, sizes: tuple[int, ...], store: Store
         return None
     for epochs in range(config.epochs - 1, max(1, ceil(config.warmup)) - 1, -1):
         shorter = replace(config, epochs=epochs).trial_id
-        wanted = {"status": "finished", "partition_sizes": " ".join(map(str, sizes))}
-        if not any(row | wanted == row for row in store.read("trials", shorter)):
+        wanted = {"status": "finished", **found}
+        if not any(wanted.items() <= row.items() for row in store.read("trials", shorter)):
             continue
         for kind in ("epochs", "timings"):
             kept = (row for row in store.read(kind, shorter) if row.get("mode", "wall") == "wall")

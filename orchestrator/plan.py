@@ -26,6 +26,7 @@ from orchestrator.data.datasets import load_dataset
 from orchestrator.data.image_data import ImageData
 from orchestrator.data.source import Reading
 from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
+from orchestrator.initial import initial_weights, weights_fingerprint
 from orchestrator.one_process import untorn
 from orchestrator.own_code import fingerprint
 from orchestrator.storage.store import Store
@@ -139,7 +140,10 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             tearing = tear_as_asked(config, network, profile)
         known = data_columns(data[data_key(config)], config)
         known["code_fingerprint"] = fingerprint(config.network, config.task)
-        jobs.append(Job(config, cast(Tearing, tearing), resources, known))
+        tearing = cast(Tearing, tearing)
+        weights = initial_weights(config, tearing, accept_changed_code=options.accept_changed_code)
+        known["initial_fingerprint"] = weights_fingerprint(weights)
+        jobs.append(Job(config, tearing, resources, known, weights))
     return Plan(jobs, data, available)
 
 

@@ -14,9 +14,11 @@ from torch import Tensor
 from analysis import load
 from analysis.configuration import short_labels
 from analysis.reading import read_table
+from models.feedforward import Shape
 from models.parareal import PararealNetwork
 from models.tearing import plan_tearing
 from orchestrator.config import TORN, TrialConfig, config_of
+from orchestrator.config.own import named
 from orchestrator.one_process import in_one_process, untorn
 from orchestrator.own_code import fingerprint
 from orchestrator.storage import checkpoint
@@ -42,14 +44,15 @@ def load_network(
         trial: its ``trial_id``; not needed where the options leave one alone.
         epoch: after which epoch. A store has the last two, and the best with ``--keep best``.
         accept_changed_code: whether another version of a user's own network is as good.
-        **options: of :class:`~orchestrator.config.TrialConfig`, such as ``n_subnetworks=3, seed=0``.
+        **options: of :class:`~orchestrator.config.TrialConfig`, such as ``n_subnetworks=3, seed=0``; of a
+            network or task that cannot be imported, such as a notebook's, the function itself.
 
     Raises:
         ValueError: no trial or several, no checkpoint of that epoch, or a network that is not the one that
             was trained; the message says what there is.
         StoreError: the folder is no result store.
     """
-    row = _find(Path(store), trial, options)
+    row = _find(Path(store), trial, {n: v if isinstance(v, tuple) else named(v) for n, v in options.items()})
     config = config_of(row)
     network = _build(row, config, accept_changed_code=accept_changed_code)
     states = _states(Path(store), row, epoch)
@@ -119,14 +122,8 @@ def _build(row: Mapping[str, Any], config: TrialConfig, *, accept_changed_code: 
         ValueError: the code of a user's own network is not what was trained, or cannot be imported.
     """
     trial_id = row["trial_id"]
-    if row["input_shape"] is None:
-        raise ValueError(
-            f"{trial_id} was trained by a version that kept no shape of its data: run it again in another "
-            "store"
-        )
-    network = untorn(
-        config, input_shape=tuple(map(int, row["input_shape"].split("×"))), n_classes=int(row["n_classes"])
-    )
+    input_shape, n_classes = _data(row, config)
+    network = untorn(config, input_shape=input_shape, n_classes=n_classes)
     then, now = row["code_fingerprint"], fingerprint(config.network, config.task)
     if then not in (None, now) and not accept_changed_code:
         own = " and ".join(name for name in (config.network, config.task) if ":" in name)
@@ -148,6 +145,16 @@ def _build(row: Mapping[str, Any], config: TrialConfig, *, accept_changed_code: 
     built = PararealNetwork(tearing, config.n_iterations)
     compute.place(built)
     return built.eval()
+
+
+def _data(row: Mapping[str, Any], config: TrialConfig) -> tuple[Shape, int]:
+    """Shape of an input and number of classes; an early store does not say: by reading the data again."""
+    if row["input_shape"] is not None:
+        return tuple(map(int, row["input_shape"].split("×"))), int(row["n_classes"])
+    from orchestrator.data.datasets import load_dataset
+
+    data = load_dataset(config.dataset, reading=config.reading)
+    return data.input_shape, data.n_classes
 
 
 def _sizes(row: Mapping[str, Any]) -> tuple[int, ...]:

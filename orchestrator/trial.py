@@ -12,6 +12,7 @@ import pandas as pd
 import ray
 from ray.exceptions import RayTaskError
 from ray.util.placement_group import PlacementGroup
+from torch import Tensor
 
 from analysis.configuration import short_labels
 from analysis.reading import UnreadableError
@@ -39,12 +40,14 @@ class Job:
         resources: what each actor reserves.
         data: what :func:`data_columns` says of its images, and the fingerprint of a user's own code; empty
             where they are not known.
+        initial: weights to begin with, see :mod:`orchestrator.initial`.
     """
 
     config: TrialConfig
     tearing: Tearing
     resources: GangResources
     data: Row = field(default_factory=dict)
+    initial: dict[str, Tensor] | None = None
 
 
 def labels(jobs: Iterable[Job]) -> dict[str, str]:
@@ -158,7 +161,7 @@ def _epochs(
     config = job.config
     checkpoints = store.checkpoints(config.trial_id)
     done, states = checkpoint.load_latest(checkpoints, tell=tell)
-    if not done and (shorter := begin_with_shorter(config, job.tearing.sizes, store)):
+    if not done and (shorter := begin_with_shorter(config, record.found(), store)):
         done, states = checkpoint.load_latest(checkpoints, tell=tell)
         tell(f"goes on from the {done} epochs of {shorter}")
     if done > record.measured():
@@ -166,6 +169,8 @@ def _epochs(
         done = 0
     if done:
         gang.restore(states)
+    elif job.initial is not None:
+        gang.begin_with(job.initial)
     record.go_back_to(done)
     for epoch in range(done + 1, config.epochs + 1):
         reports = gang.run_epoch(epoch)
@@ -272,6 +277,10 @@ class _Record:
         self._store.write("epochs", self._id, self._epochs)
         self._store.write("timings", self._id, self._timings)
         return row
+
+    def found(self) -> Row:
+        """What decides the trial's result beside its options and what is the same for a whole store."""
+        return {name: self._trial.get(name) for name in ("partition_sizes", "initial_fingerprint")}
 
     def best(self) -> int | None:
         """The best epoch so far."""

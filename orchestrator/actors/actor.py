@@ -26,6 +26,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.data.batches import Batches, HeldOut
 from orchestrator.data.image_data import ImageData
 from orchestrator.devices import GangResources, take_device
+from orchestrator.one_process import in_one_process
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,16 @@ class Actor:
         for name, value in loaded.get("other_buffers", {}).items():
             self.module.get_buffer(name).copy_(value)
         self.optimizer.load_state_dict(loaded["optimizer"])
+
+    def begin_with(self, weights: dict[str, Tensor], sizes: tuple[int, ...]) -> None:
+        """Take over what is this actor's of a whole network.
+
+        Args:
+            weights: by the names of the network in one process.
+            sizes: units of each subnetwork or stage.
+        """
+        names = self.module.state_dict()
+        self.module.load_state_dict({name: weights[in_one_process(self.part, name, sizes)] for name in names})
 
     def state(self) -> bytes:
         """Weights, buffers and optimizer state as torch saves them; loads with weights_only=True.

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from torch import Tensor
 
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
@@ -70,6 +71,7 @@ class Gang:
         self._memory_kills = MemoryKills()
         if not group.wait(SLOW_START):
             raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
+        self._sizes = tearing.sizes
         self._tearing = ray.put(tearing)  # once, with the modules that a user's network may hold
 
         def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
@@ -145,6 +147,15 @@ class Gang:
                 for part, actor in zip(self.parts, self.actors, strict=True)
             ]
         )
+
+    def begin_with(self, weights: dict[str, Tensor]) -> None:
+        """Give every actor what is its own of a whole network's weights.
+
+        Raises:
+            GangError: an actor is gone or silent.
+        """
+        shared = ray.put(weights)
+        self._gather([actor.begin_with.remote(shared, self._sizes) for actor in self.actors])
 
     def run_epoch(self, epoch: int) -> dict[str, EpochReport]:
         """Train and validate one epoch (1-based): one call an actor. Reports by part.

@@ -16,6 +16,9 @@ class TrainingOptions:
 
     seed: int = 0
     """Seeds of the initial weights, the order of the images and their augmentation."""
+    initial: str | None = later(None, before=None)
+    """Weights to begin with: a file .safetensors of the network in one process, or a result store, of which
+    the trial of the same network, N and seed that began anew is meant. None: those that the seed says."""
     epochs: int = 8
     """Passes over the training images; 0: do not train, only time the components."""
     batch_size: int = 64

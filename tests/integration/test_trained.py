@@ -16,6 +16,7 @@ from orchestrator.actors.metrics import Totals
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
+from orchestrator.initial import initial_weights, weights_fingerprint
 from orchestrator.own_code import fingerprint
 from orchestrator.plan import describe, tear_as_asked
 from orchestrator.storage import checkpoint
@@ -37,7 +38,10 @@ def run(config, store, **options):
     resources = GangResources(n_actors(config.n_subnetworks, config.strategy), "cpu", cpus=0.1, gpus=0)
     group = placement_group(resources.bundles)
     known = data_columns(images, config) | {"code_fingerprint": fingerprint(config.network)}
-    job = Job(config, tear_as_asked(config, describe(config, images)), resources, known)
+    tearing = tear_as_asked(config, describe(config, images))
+    weights = initial_weights(config, tearing)
+    known |= {"initial_fingerprint": weights_fingerprint(weights)}
+    job = Job(config, tearing, resources, known, weights)
     options = {"max_failures": 0, "timeout": 60.0, "progress": lambda row: None, "tell": print} | options
     try:
         run_trial(job, ray.put(images), group, store, **options)
@@ -135,6 +139,18 @@ def test_more_epochs_go_on_bit_for_bit_from_a_finished_trial(pooled, trial, tmp_
 def load_latest(store, config):
     _, states = checkpoint.load_latest(store.checkpoints(config.trial_id), tell=pytest.fail)
     return {part: torch.load(io.BytesIO(state), weights_only=True) for part, state in states.items()}
+
+
+def test_a_trial_of_any_strategy_begins_with_the_weights_that_it_is_given(pooled, trial, tmp_path):
+    options = {"network": "mlp", "depth": 6, "width": 12}
+    first, file = Store(tmp_path / "first"), tmp_path / "serial.safetensors"
+    expected = {n: run(trial(**options, n_subnetworks=n), first)[-1]["validation_loss"] for n in (1, 2)}
+    export.export(load_network(first.path, n_subnetworks=1), file)
+    for n, strategy, source in ((1, "1f1b", file), (1, "data_parallel", file), (2, "parareal", first.path)):
+        # Steps too short to change anything.
+        asked = {"strategy": strategy, "initial": str(source), "learning_rate": 1e-300, "epochs": 1}
+        (row,) = run(trial(**options, **asked), Store(tmp_path / strategy))
+        assert row["validation_loss"] == pytest.approx(expected[n], rel=1e-12), strategy
 
 
 def test_the_page_of_the_trained_network_does_what_it_says(pooled, trial, tmp_path, monkeypatch):

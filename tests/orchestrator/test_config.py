@@ -37,6 +37,7 @@ OTHER = {
     "n_coarse_units": 7,
     "strategy": "serial",
     "seed": 1,
+    "initial": "weights.safetensors",
     "epochs": 13,
     "batch_size": 128,
     "learning_rate": 0.2,

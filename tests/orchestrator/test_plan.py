@@ -320,6 +320,7 @@ def test_a_job_knows_its_data_for_the_store(tmp_path):
     known = {"n_train": 16, "n_validation": 4, "n_test": 2, "input_shape": "3×16×16", "n_classes": 2}
     (images,) = plan.data.values()
     known |= {"classes": '["a", "b"]', "data_fingerprint": images.fingerprint, "code_fingerprint": ""}
+    known |= {"initial_fingerprint": None}
     assert [job.data for job in plan.jobs] == [
         known | {"crop": 0, "flip": False},
         known | {"crop": 2, "flip": False},

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 
 from analysis import StoreError
-from models import PararealNetwork
-from orchestrator import export, load_network
+from models import PararealNetwork, imported
+from orchestrator import export, formats, load_network
 from orchestrator.config import Sweep, config_columns, config_of
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources
@@ -99,6 +100,15 @@ def test_options_or_an_id_say_which_trial(store):
         load_network(store.path, subnetworks=2)
 
 
+def test_an_early_store_that_does_not_know_its_datas_shape_is_read(store):
+    trial_id = leave(store, *SWEEP.trials())
+    (row,) = store.read("trials", trial_id)
+    store.write(
+        "trials", trial_id, [row | {"input_shape": None, "n_classes": None, "code_fingerprint": None}]
+    )
+    assert epoch_of(load_network(store.path)) == 3
+
+
 def test_what_holds_no_trial_is_refused(store, tmp_path):
     with pytest.raises(ValueError, match=r"has no trials \(any\): give one of none: it is empty"):
         load_network(store.path)
@@ -152,13 +162,24 @@ def test_ones_own_network_comes_with_all_its_buffers_and_not_with_other_code(sto
     sys.modules.pop("of_mine")
 
 
+def test_a_network_that_cannot_be_imported_is_given(store, monkeypatch):
+    def net(*, input_shape, n_classes):
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, n_classes))
+
+    leave(store, *SWEEP.but(network=net, depth=None, width=None, milestones=(2,)).trials())
+    monkeypatch.setattr(imported, "_KEPT", {})  # another process
+    with pytest.raises(ValueError, match="cannot be imported"):
+        load_network(store.path)
+    assert epoch_of(load_network(store.path, network=net, milestones=(2,))) == 3
+
+
 def test_an_export_is_refused_before_anything_is_loaded(store, capsys, monkeypatch):
     def refused(file):
         assert export.main([str(store.path), "any", file]) == 2
         return capsys.readouterr().err
 
     assert "a.zip is of no known format: give .safetensors, .pt2, .onnx\n" in refused("a.zip")
-    monkeypatch.setitem(export._PACKAGES, ".onnx", ("json", "no_such_package"))
+    monkeypatch.setitem(formats.PACKAGES, ".onnx", ("json", "no_such_package"))
     assert ".onnx needs what is not installed: pip install no_such_package\n" in refused("a.onnx")
     assert "has no trials (any)" in refused("a.pt2")
 

@@ -19,8 +19,8 @@ MEASURE = ("metric", "unit", "better")
 """Columns of ``trials`` that say what is measured on the data."""
 
 FOUND = (
-    *("n_test", "classes", "test_error"),
-    *("data_fingerprint", "code_fingerprint", "initial_fingerprint"),
+    *("n_test", "vocabulary", "classes", "test_error"),
+    *("data_fingerprint", "code_fingerprint", "data_code_fingerprint", "initial_fingerprint"),
 )
 """Columns of ``trials`` that say what else was found."""
 

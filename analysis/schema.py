@@ -118,19 +118,23 @@ COLUMNS: dict[str, list[Column]] = {
             ),
             default=1,
         ),
-        Column("n_train", WHOLE, "images", "training images, those of the subset"),
-        Column("n_validation", WHOLE, "images", "validation images, those of the subset"),
-        Column("n_test", WHOLE, "images", "test images, 0: none beside those that validate"),
-        Column("input_shape", TEXT, "", "of an image: channels×height×width"),
-        Column("n_classes", WHOLE, "", "classes of the data set"),
+        Column("n_train", WHOLE, "samples", "training samples, those of the subset"),
+        Column("n_validation", WHOLE, "samples", "validation samples, those of the subset"),
+        Column("n_test", WHOLE, "samples", "test samples, 0: none beside those that validate"),
+        Column("input_shape", TEXT, "", "of a sample; of an image channels×height×width"),
+        Column(
+            "n_classes", WHOLE, "", "classes of the data set, tokens of a vocabulary, or numbers of a target"
+        ),
+        Column("vocabulary", WHOLE, "", "number of tokens that inputs are made of, none: inputs are none"),
         Column("classes", TEXT, "", "the classes' names by number, a JSON list"),
         Column(
             "crop", WHOLE, "pixels", "added at either end of the longer side before a random crop, 0: none"
         ),
         Column("flip", YES_NO, "", "whether training images were mirrored at random"),
-        Column("data_fingerprint", TEXT, "", "key of all pixels, labels and classes"),
+        Column("data_fingerprint", TEXT, "", "key of all inputs, targets and classes"),
         Column("code_fingerprint", TEXT, "", "key of the code of one's own network and task"),
         Column("initial_fingerprint", TEXT, "", "key of the weights to begin with, missing: none were given"),
+        Column("data_code_fingerprint", TEXT, "", "key of the code of one's own data, with its augmentation"),
         Column(
             *("test_error", REAL, "%"),
             "error rate, or the task's metric, on the test data, measured once, after the last epoch",

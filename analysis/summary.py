@@ -27,16 +27,31 @@ def data_sets(trials: pd.DataFrame) -> list[str]:
 
     Data sets of which a store does not say so much have none.
     """
-    known = trials.reindex(columns=["dataset", *DATA, "n_test"]).dropna(subset=["dataset", *DATA])
-    known = known.fillna({"n_test": 0}).drop_duplicates()
-    return [
-        f"{dataset_name(dataset)}: train {n_train:,}, validation {n_validation:,}"
-        f"{f', test {n_test:,}' if n_test else ''} images, {shape}, "
-        f"{n_classes} classes; {f'crop {crop}' if crop else 'no crop'}, {'flip' if flip else 'no flip'}"
-        for dataset, n_train, n_validation, shape, n_classes, crop, flip, n_test in known.itertuples(
-            index=False
-        )
-    ]
+    columns = ["dataset", *DATA, "n_test", "classes"]
+    known = trials.reindex(columns=columns).dropna(subset=["dataset", *DATA])
+    known = known.fillna({"n_test": 0, "classes": ""}).drop_duplicates()
+    return [_data_set(*values) for values in known.itertuples(index=False)]
+
+
+def _data_set(
+    dataset: str,
+    n_train: int,
+    n_validation: int,
+    shape: str,
+    n_outputs: int,
+    crop: int,
+    flip: bool,
+    n_test: int,
+    classes: str,
+) -> str:
+    """A data set in a line; one without names of classes is a user's own."""
+    start = f"{dataset_name(dataset)}: train {n_train:,}, validation {n_validation:,}"
+    start += f", test {n_test:,}" if n_test else ""
+    augmented = f"; {f'crop {crop}' if crop else 'no crop'}, {'flip' if flip else 'no flip'}"
+    if classes == "[]":
+        is_varied = crop or flip
+        return f"{start} samples, {shape}, {n_outputs} outputs{augmented if is_varied else ''}"
+    return f"{start} images, {shape}, {n_outputs} classes{augmented}"
 
 
 def headlines(trials: pd.DataFrame) -> dict[str, str]:

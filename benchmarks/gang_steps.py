@@ -9,14 +9,14 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from orchestrator import cluster
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.datasets import Data
 from orchestrator.trial import Job
 
 TIMEOUT = 600.0
 """Seconds that an actor waits for another."""
 
 
-def run_gang(job: Job, images: ImageData, *, epochs: int) -> dict[str, EpochReport]:
+def run_gang(job: Job, images: Data, *, epochs: int) -> dict[str, EpochReport]:
     """Train some epochs in a gang that ends with them; its reports of the last one, by part.
 
     Gangs that are to be compared are started anew in turns. One that stays alive while others have their

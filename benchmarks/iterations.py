@@ -25,12 +25,12 @@ from benchmarks.one_process import one_process
 from models import PararealNetwork
 from orchestrator.config import Sweep, TrialConfig
 from orchestrator.data.batches import Batches
-from orchestrator.data.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import Data, load_dataset
 
 SETTING = ["n_subnetworks", "coarse", "trained", "used", "statistics"]
 
 
-def rows(config: TrialConfig, data: ImageData, ks: list[int]) -> Iterator[dict[str, Any]]:
+def rows(config: TrialConfig, data: Data, ks: list[int]) -> Iterator[dict[str, Any]]:
     """The errors (%) of one trained network: as it was trained and, with K = 1, as it can be used."""
     n, start = config.n_subnetworks, time.perf_counter()
     network, metrics = one_process(config, data)

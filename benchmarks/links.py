@@ -18,7 +18,7 @@ from orchestrator.actors import gang
 from orchestrator.actors.driver import DriverActor
 from orchestrator.actors.subnetwork import SubnetworkActor
 from orchestrator.config import Sweep
-from orchestrator.data.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import Data, load_dataset
 from orchestrator.devices import gang_resources, local_devices
 from orchestrator.forecast import step_seconds
 from orchestrator.plan import describe
@@ -64,7 +64,7 @@ def main() -> None:
     )
 
 
-def job_of(n: int, images: ImageData) -> Job:
+def job_of(n: int, images: Data) -> Job:
     """A trial of N subnetworks on this machine's cores."""
     sweep = Sweep(
         n_subnetworks=(n,),

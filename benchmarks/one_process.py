@@ -11,12 +11,12 @@ from models.initialisation import reseed
 from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.config import TORN, TrainingOptions, TrialConfig
 from orchestrator.data.batches import Batches
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.datasets import Data
 from orchestrator.plan import describe, tear_as_asked
 
 
 def one_process(
-    config: TrialConfig, data: ImageData, *, device: str = "cpu"
+    config: TrialConfig, data: Data, *, device: str = "cpu"
 ) -> tuple[PararealNetwork, list[dict[str, float]]]:
     """The trained network, with the gradients of the last step, and the metrics of every epoch.
 

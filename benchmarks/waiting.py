@@ -22,7 +22,7 @@ from models.step_time import Cost, StepCosts, critical_path
 from models.tearing import plan_tearing
 from orchestrator import cluster
 from orchestrator.config import Sweep
-from orchestrator.data.datasets import ImageData, load_dataset
+from orchestrator.data.datasets import Data, load_dataset
 from orchestrator.devices import gang_resources, local_devices
 from orchestrator.trial import Job
 
@@ -92,7 +92,7 @@ def network(input_shape: Shape, n_classes: int, depth: int) -> FeedForward:
     )
 
 
-def job_of(n: int, images: ImageData) -> Job:
+def job_of(n: int, images: Data) -> Job:
     """A trial of N waiting subnetworks on this machine's cores, however few."""
     (config,) = Sweep(
         n_subnetworks=(n,),
@@ -105,7 +105,7 @@ def job_of(n: int, images: ImageData) -> Job:
         batch_size=(BATCH_SIZE,),
         augment=(False,),
     ).trials()
-    tearing = plan_tearing(network(images.input_shape, images.n_classes, n * PER_SUBNETWORK), n)
+    tearing = plan_tearing(network(images.input_shape, len(images.classes), n * PER_SUBNETWORK), n)
     resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=local_devices())
     return Job(config, tearing, resources)
 

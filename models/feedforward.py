@@ -61,6 +61,8 @@ class FeedForward:
         coarse: the network's own F^j of N_c units, in place of the default made from the shapes
             (:func:`models.coarse.coarse_from_shapes`).
         task: what it is trained for.
+        vocabulary: K where the network's input is whole numbers 0 … K − 1, such as tokens; None where it is
+            floating-point numbers. A sweep takes it from the data.
     """
 
     preprocess: nn.Module | ModuleFactory
@@ -71,6 +73,7 @@ class FeedForward:
     interface_preprocess: PreprocessFactory | None = field(kw_only=True, default=None)
     coarse: CoarseFactory | None = field(kw_only=True, default=None)
     task: Task = field(kw_only=True, default_factory=Classification)
+    vocabulary: int | None = field(kw_only=True, default=None)
 
     def __post_init__(self) -> None:
         """Refuse a network without units, and modules of which no copy would be the same."""
@@ -93,6 +96,7 @@ class FeedForward:
         name: str = "network",
         interface_preprocess: PreprocessFactory | None = None,
         coarse: CoarseFactory | None = None,
+        vocabulary: int | None = None,
     ) -> "FeedForward":
         """Describe a chain of modules on the CPU; its children between C and h are the units.
 
@@ -109,6 +113,7 @@ class FeedForward:
             name: how tables and figures call the network.
             interface_preprocess: the network's own C^j, j > 1.
             coarse: the network's own F^j.
+            vocabulary: K where the input is whole numbers 0 … K − 1.
 
         Raises:
             ValueError: no child is left to be a unit, the class has a forward of its own, or two
@@ -134,12 +139,17 @@ class FeedForward:
             name=name,
             interface_preprocess=interface_preprocess,
             coarse=coarse,
+            vocabulary=vocabulary,
         )
 
     @property
     def n_units(self) -> int:
         """Number of units of g."""
         return len(self.units)
+
+    def samples(self, n: int = 2) -> Tensor:
+        """A batch of what the network reads, to try components with."""
+        return samples_of(self.input_shape, n, vocabulary=self.vocabulary)
 
     def components(self) -> Iterator[tuple[str, nn.Module | ModuleFactory]]:
         """C, the units and h as they were given, with what messages call them."""
@@ -157,7 +167,7 @@ class FeedForward:
         Raises:
             ValueError: a component cannot be built or run, or is no part of a chain; the message names it.
         """
-        batch = samples_of(self.input_shape)
+        batch = self.samples()
         shapes: list[Shape] = []
         sizes: list[int] = []
         trains = False
@@ -202,7 +212,7 @@ class FeedForward:
 
     def _passes(self, n: int = 2) -> Iterator[tuple[Probe, Tensor]]:
         """Every component, and what it reads of a batch while it trains."""
-        batch = samples_of(self.input_shape, n)
+        batch = self.samples(n)
         for probe in self._probes():
             read, batch = batch, probe.run(batch, training=True)
             yield probe, read

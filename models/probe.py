@@ -15,9 +15,17 @@ _ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtime
 """What a component may raise that cannot do what is asked of it."""
 
 
-def samples_of(shape: tuple[int, ...], n: int = 2) -> Tensor:
-    """A batch to try components with: numbers between 0 and 1, of which most networks can read any."""
-    return torch.rand(n, *shape, generator=torch.Generator().manual_seed(0))
+def samples_of(shape: tuple[int, ...], n: int = 2, *, vocabulary: int | None = None) -> Tensor:
+    """A batch to try components with: numbers between 0 and 1, of which most networks can read any.
+
+    With a vocabulary, whole numbers 0 … vocabulary − 1, the largest among them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    if vocabulary is None:
+        return torch.rand(n, *shape, generator=generator)
+    tokens = torch.randint(vocabulary, (n, *shape), generator=generator)
+    tokens.view(-1)[-1:] = vocabulary - 1
+    return tokens
 
 
 class Probe:
@@ -54,6 +62,8 @@ class Probe:
             )
         if any(tensor.is_complex() for tensor in (*parameters, *self.module.buffers())):
             raise ValueError(f"{self.what} holds complex numbers: keep real and imaginary parts apart")
+        if any(getattr(child, "sparse", False) is True for child in self.module.modules()):
+            raise ValueError(f"{self.what} has sparse gradients, which do not travel: leave sparse=True out")
         self.n_parameters = sum(parameter.numel() for parameter in parameters)
         self.trainable = [name for name, p in self.module.named_parameters() if p.requires_grad]
 
@@ -75,7 +85,7 @@ class Probe:
             raise ValueError(
                 f"{self.what} turns a batch of {n} into shape {tuple(output.shape)}: keep dimension 0"
             )
-        if output.dtype != batch.dtype:
+        if output.dtype != (batch.dtype if batch.is_floating_point() else torch.get_default_dtype()):
             raise ValueError(
                 f"{self.what} returns {output.dtype} for {batch.dtype}: between components numbers are of "
                 "one floating-point type, so what makes others and what reads them belong into one component"
@@ -136,7 +146,9 @@ class Probe:
 
     @torch.enable_grad()
     def passes_back(self, batch: Tensor) -> bool:
-        """Whether a gradient reaches what the component reads."""
+        """Whether a gradient reaches what the component reads, or that is whole numbers, which have none."""
+        if not batch.is_floating_point():
+            return True
         leaf = batch.clone().requires_grad_()
         output = self._call(self.module.train(), leaf.clone())
         if output.requires_grad:

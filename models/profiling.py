@@ -56,8 +56,9 @@ def measure_profile(
     jumps = [(*pair, n) for pair in dict.fromkeys(combinations(shapes[1:], 2)) for n in n_coarse_units]
     kinds = [_kind(network, i) for i in range(network.n_units)]
 
+    of_input = partial(Component, reads=image, is_preprocess=True, vocabulary=network.vocabulary)
     components: dict[Hashable, Component] = {
-        "C": Component(as_factory(network.preprocess), image, is_preprocess=True),
+        "C": of_input(as_factory(network.preprocess)),
         "h": Component(as_factory(network.postprocess), shapes[-1], with_loss=True),
     }
     lengths: dict[Hashable, int] = {}
@@ -67,7 +68,7 @@ def measure_profile(
         row = partial(_row, as_factory(network.units[i]), lengths[kind])
         components[kind] = Component(row, shapes[i])
     for shape in interfaces:
-        components["C", shape] = Component(partial(preprocess, image, shape), image, is_preprocess=True)
+        components["C", shape] = of_input(partial(preprocess, image, shape))
     for jump in jumps:
         components["F", *jump] = Component(partial(coarse, *jump), jump[0], corrects=jump[1])
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
@@ -24,7 +25,13 @@ OwnFactory = Callable[..., FeedForward | nn.Sequential]
 
 
 def build_network(
-    name: str, *, input_shape: Shape, n_classes: int, seed: int = 0, **options: object
+    name: str,
+    *,
+    input_shape: Shape,
+    n_classes: int,
+    vocabulary: int | None = None,
+    seed: int = 0,
+    **options: object,
 ) -> FeedForward:
     """Describe the network called ``name`` for this input.
 
@@ -35,6 +42,7 @@ def build_network(
         input_shape: shape of one sample.
         n_classes: how many numbers it is to return for a sample (or, of tokens, for each place): logits of
             classes or of a vocabulary, or the numbers of a target.
+        vocabulary: K where the input is whole numbers 0 … K − 1; told to a factory that takes it.
         seed: seed of the weights of modules that the factory builds itself; those built from
             factories get theirs when they are built (:class:`models.Tearing`).
         **options: passed on to the factory, such as ``depth``.
@@ -44,16 +52,18 @@ def build_network(
     """
     factory: OwnFactory = NETWORKS[name] if name in NETWORKS else _own(name)
     arguments = {"input_shape": input_shape, "n_classes": n_classes, **options}
+    if vocabulary is not None and "vocabulary" in inspect.signature(factory).parameters:
+        arguments["vocabulary"] = vocabulary
     _check_arguments(name, factory, arguments)
     with seeded(seed, "network"):
         network = factory(**arguments)
     if isinstance(network, nn.Sequential):
-        return FeedForward.from_sequential(network, input_shape=input_shape, name=name.rpartition(":")[2])
+        network = FeedForward.from_sequential(network, input_shape=input_shape, name=name.rpartition(":")[2])
     if not isinstance(network, FeedForward):
         raise ValueError(
             f"network {name!r} returned {type(network).__name__}: return a FeedForward or an nn.Sequential"
         )
-    return network
+    return network if vocabulary is None else replace(network, vocabulary=vocabulary)
 
 
 def _check_arguments(name: str, factory: OwnFactory, arguments: dict[str, object]) -> None:

@@ -87,8 +87,13 @@ class Task(ABC):
         if not isinstance(value, float):
             raise ValueError(f"{self}: value is a {type(value).__name__}: return a float")
 
-    def n_outputs(self, targets: Tensor) -> int:
-        """How many numbers a network is to return for a sample, or for each of its places."""
+    def n_outputs(self, targets: Tensor, vocabulary: int | None = None) -> int:
+        """How many numbers a network is to return for a sample, or for each of its places.
+
+        Args:
+            targets: all of a split, (samples, …).
+            vocabulary: K where the inputs are whole numbers 0 … K − 1.
+        """
         return prod(targets.shape[1:]) if targets.is_floating_point() else int(targets.max()) + 1
 
     def is_mean(self, output_shape: tuple[int, ...], targets: Tensor) -> bool:
@@ -145,6 +150,7 @@ class Classification(Task):
                 f"classification takes targets (samples,) of whole numbers, these are {tuple(targets.shape)} "
                 f"{targets.dtype}: give --task regression, next_token or your own"
             )
+        _refuse_negative("classification", targets)
         n_classes = int(targets.max()) + 1
         if len(output_shape) != 1 or output_shape[0] < n_classes:
             raise ValueError(
@@ -157,6 +163,10 @@ class Regression(Task):
     """Numbers: mean squared error, and its root in the targets' own unit. Outputs and targets (batch, …)."""
 
     metric = "RMSE"
+
+    def n_outputs(self, targets: Tensor, vocabulary: int | None = None) -> int:
+        """The numbers of a target."""
+        return prod(targets.shape[1:])
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
@@ -185,6 +195,10 @@ class NextToken(Task):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self._label_smoothing = label_smoothing
+
+    def n_outputs(self, targets: Tensor, vocabulary: int | None = None) -> int:
+        """The vocabulary, over inputs and targets."""
+        return max(super().n_outputs(targets), vocabulary or 0)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross entropy of a token."""
@@ -215,12 +229,22 @@ class NextToken(Task):
                 "next_token takes targets (samples, tokens) of whole numbers, these are "
                 f"{tuple(targets.shape)} {targets.dtype}"
             )
+        _refuse_negative("next_token", targets)
         n_tokens, least = targets.shape[1], int(targets.max()) + 1
         if len(output_shape) != 2 or output_shape[0] != n_tokens or output_shape[1] < least:
             raise ValueError(
                 f"the network returns shape {output_shape} for a sample of {n_tokens} tokens of {least}: the "
                 f"postprocess must return ({n_tokens}, {least}), a number for each that may come next"
             )
+
+
+def _refuse_negative(task: str, targets: Tensor) -> None:
+    least = int(targets.min())
+    if least < 0:
+        raise ValueError(
+            f"{task} takes targets from 0, these begin with {least}: number them from 0, and leave out "
+            "samples that have none"
+        )
 
 
 TASKS: dict[str, Callable[[float], Task]] = {

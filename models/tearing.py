@@ -19,6 +19,7 @@ from models.coarse import COARSE_NETWORKS
 from models.cost_profile import CostProfile
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
+from models.own_parts import OwnCoarse, OwnPreprocess
 from models.partition import COST_PARTITIONS, PARTITIONS
 from models.preprocess import PREPROCESSES
 from models.probe import Probe, samples_of
@@ -111,13 +112,13 @@ class Tearing:
         module = build_seeded(self.preprocess_factory(j), self.seed, "preprocess", self.units(j).start)
         if self.n_subnetworks > 1:
             probe = Probe(lambda: module, f"C^{j}")
-            if probe.overwrites(samples_of(self.network.input_shape)):
+            if probe.overwrites(self.network.samples()):
                 module.register_forward_pre_hook(_copy_input)
         return module
 
     def trained_in_preprocess(self, j: int) -> list[str]:
         """The names of C^j's parameters that may get a gradient."""
-        return Probe(self.preprocess_factory(j), f"C^{j}").trained(samples_of(self.network.input_shape))
+        return Probe(self.preprocess_factory(j), f"C^{j}").trained(self.network.samples())
 
     def build_subnetwork(self, j: int) -> nn.Sequential:
         """g^j."""
@@ -145,7 +146,7 @@ class Tearing:
         trains = self.network.trace.trains
         n = self.n_subnetworks if torn else 1
         for j in range(2, n + 1):
-            images = samples_of(self.network.input_shape)
+            images = self.network.samples()
             probe = self._checked(self.preprocess_factory(j), f"C^{j}", images, self.shape(j))
             probe.check_state(replicated=True)
             if not probe.adds_up(images):
@@ -175,7 +176,7 @@ class Tearing:
         self.network.check_batch(size)
         n = self.n_subnetworks if torn else 1
         for j in range(2, n + 1):
-            images = samples_of(self.network.input_shape, size)
+            images = self.network.samples(size)
             Probe(self.preprocess_factory(j), f"C^{j}").run(images, training=True)
         for j in range(1, n):
             residuals = samples_of(self.shape(j + 1), size)
@@ -216,9 +217,10 @@ def plan_tearing(
             :data:`models.partition.COST_PARTITIONS`; or the sizes themselves.
         n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
         preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1. For
-            ``"auto"``, the default, a network's own ``interface_preprocess`` stands in.
+            ``"auto"``, the default, a network's own ``interface_preprocess`` stands in, and a fresh copy of
+            its own C where shapes say none.
         coarse: name in :data:`models.coarse.COARSE_NETWORKS`, or a factory of F^j. For ``"units"``, the
-            default, a network's own ``coarse`` stands in.
+            default, a network's own ``coarse`` stands in, and its own units where shapes say none.
         costs: what the network's components cost, from :func:`models.cost_profile.measure_profile`.
         seed: seed of the initial weights.
 
@@ -260,12 +262,12 @@ def interface_factories(
     Raises:
         ValueError: an unknown name.
     """
-    if preprocess == "auto" and network.interface_preprocess is not None:
-        preprocess = network.interface_preprocess
+    if preprocess == "auto":
+        preprocess = network.interface_preprocess or OwnPreprocess(network)
     elif isinstance(preprocess, str):
         preprocess = _look_up("preprocess", preprocess, PREPROCESSES)
-    if coarse == "units" and network.coarse is not None:
-        coarse = network.coarse
+    if coarse == "units":
+        coarse = network.coarse or OwnCoarse(network)
     elif isinstance(coarse, str):
         coarse = _look_up("coarse network", coarse, COARSE_NETWORKS)
     return preprocess, coarse

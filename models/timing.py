@@ -58,7 +58,8 @@ class Component:
     Attributes:
         build: makes the module.
         reads: shape of one sample that it reads.
-        is_preprocess: whether that is an image, which needs no gradient.
+        is_preprocess: whether that is the network's input, which needs no gradient.
+        vocabulary: of that input, where it is whole numbers.
         with_loss: put a cross-entropy loss on top.
         corrects: of F^j, shape of r_{j+1}: what the driver does with F^j counts as well; it copies r̃_j, which
             F^j might overwrite unless it is the identity, and adds what F^j returns to r_{j+1}.
@@ -67,13 +68,16 @@ class Component:
     build: ModuleFactory
     reads: Shape
     is_preprocess: bool = field(kw_only=True, default=False)
+    vocabulary: int | None = field(kw_only=True, default=None)
     with_loss: bool = field(kw_only=True, default=False)
     corrects: Shape | None = field(kw_only=True, default=None)
 
     def passes(self, batch_size: int, compute: Compute, *, pool: Any = None) -> "Passes":
         """Build it, ready to be timed; ``pool`` is :class:`~models.recorder.Recorder`'s."""
         shape = batch_size, *self.reads
-        if self.is_preprocess:
+        if self.vocabulary is not None:
+            sample = torch.randint(self.vocabulary, shape, device=compute.device)
+        elif self.is_preprocess:
             sample = torch.randn(shape, device=compute.device, dtype=compute.weight_dtype)
         else:
             sample = compute.empty(*shape).normal_().requires_grad_()
@@ -124,7 +128,8 @@ class Passes:
         with self._compute.autocast():
             output: Tensor = self.module(self.sample.clone() if x is None else x)
             if self._with_loss:
-                output = nn.functional.cross_entropy(output, output.new_zeros(len(output), dtype=torch.long))
+                rows = output.reshape(-1, output.shape[-1])  # of classes or, at every place, of tokens
+                output = nn.functional.cross_entropy(rows, rows.new_zeros(len(rows), dtype=torch.long))
         if self._residual is not None:
             self._residual.add_(output.detach())
         return output
@@ -149,9 +154,12 @@ class Passes:
 
 def components(tearing: Tearing) -> Iterator[tuple[str, int, Component]]:
     """Every component of a torn network with its name and j, as in :class:`ComponentTime`."""
-    n, image = tearing.n_subnetworks, tearing.network.input_shape
+    n, network = tearing.n_subnetworks, tearing.network
+    of_input = partial(
+        Component, reads=network.input_shape, is_preprocess=True, vocabulary=network.vocabulary
+    )
     for j in range(1, n + 1):
-        yield "preprocess", j, Component(partial(tearing.build_preprocess, j), image, is_preprocess=True)
+        yield "preprocess", j, of_input(partial(tearing.build_preprocess, j))
         yield "subnetwork", j, Component(partial(tearing.build_subnetwork, j), tearing.shape(j))
     for j in range(1, n):
         reads, returns = tearing.shape(j + 1), tearing.shape(j + 2)

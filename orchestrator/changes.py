@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.config import TrialConfig
 from orchestrator.config.option import BEFORE
+from orchestrator.data.datasets import is_own
 from orchestrator.data.source import ENCODED
 from orchestrator.storage.store import Row, Store
 from orchestrator.trial import Job
@@ -46,15 +47,20 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
                 f"--initial {job.config.initial} holds other weights than {job.config.trial_id} in "
                 f"{store.path} began with: give --store another folder, or bring back the weights"
             )
-        theirs = [row for row in rows if _agree(row, job.config, ("network", "task"))]
         own = [name for name in (job.config.network, job.config.task) if ":" in name]
-        changed = _others(theirs, "code_fingerprint", now, kept=not own)
-        if changed and not accept_changed_code:
-            raise ValueError(
-                f"the code of {' and '.join(own)} is not what {len(changed)} trials in {store.path} were "
-                f"trained with, such as {changed[0]['trial_id']}: give --store another folder, bring back "
-                "the code, or say --accept-changed-code if the change makes no difference"
-            )
+        of_data = [name for name in (job.config.dataset,) if is_own(name)]
+        for column, names, options in (
+            ("code_fingerprint", own, ("network", "task")),
+            ("data_code_fingerprint", of_data, _SAME_IMAGES),
+        ):
+            theirs = [row for row in rows if _agree(row, job.config, options)]
+            changed = _others(theirs, column, now, kept=not names)
+            if changed and not accept_changed_code:
+                raise ValueError(
+                    f"the code of {' and '.join(names)} is not what {len(changed)} trials in {store.path} "
+                    f"were trained with, such as {changed[0]['trial_id']}: give --store another folder, "
+                    "bring back the code, or say --accept-changed-code if the change makes no difference"
+                )
 
 
 def _agree(row: Row, config: TrialConfig, columns: Iterable[str]) -> bool:

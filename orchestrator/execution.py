@@ -14,7 +14,7 @@ from analysis.reading import UnreadableError
 from orchestrator.actors.liveness import show_life
 from orchestrator.cgroup import MemoryKills
 from orchestrator.config import Options, config_columns
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.observers.display import Display
 from orchestrator.observers.observer import Harmless, Observer
 from orchestrator.observers.tensorboard import TensorBoard
@@ -27,7 +27,7 @@ from orchestrator.trial import Job, record_failure, record_untrained, run_trial
 
 
 def run_jobs(
-    jobs: list[Job], data: dict[DataKey, ImageData], store: Store, options: Options, console: Console
+    jobs: list[Job], data: dict[DataKey, Data], store: Store, options: Options, console: Console
 ) -> None:
     """Train all jobs, as many at a time as there are devices for; results go to the store."""
     for job in jobs:
@@ -40,7 +40,7 @@ def run_jobs(
     store.announce({trial_id: {**config_columns(job.config), **job.data} for trial_id, job in by_id.items()})
     # One copy of the images and of each network in the object store, whatever the number of trials.
     for images in data.values():
-        _ = images.mean, images.std  # cached on the object: the actors need not compute them again
+        images.settle()
     references = {key: ray.put(images) for key, images in data.items()}
     shared = _share(jobs)
     bundles = {trial_id: job.resources.bundles for trial_id, job in by_id.items()}

@@ -13,7 +13,6 @@ from analysis import StoreError
 from analysis.command import command, exit_status
 from analysis.reading import UnreadableError
 from models.parareal import PararealNetwork
-from models.probe import samples_of
 from orchestrator.formats import check_format
 from orchestrator.reason import reason
 from orchestrator.storage.files import WriteError, write_atomically
@@ -55,8 +54,10 @@ def export(network: PararealNetwork, file: Path) -> None:
 
 def _traced(network: PararealNetwork, suffix: str) -> Any:
     """What torch has made of the network by trying it."""
-    weights = next(network.parameters())
-    example: tuple[Tensor, ...] = (samples_of(network.tearing.network.input_shape).to(weights.dtype),)
+    samples = network.tearing.network.samples()
+    if samples.is_floating_point():
+        samples = samples.to(next(network.parameters()).dtype)
+    example: tuple[Tensor, ...] = (samples,)
     any_batch = ({0: torch.export.Dim("batch")},)
     if suffix == ".onnx":
         return torch.onnx.export(network, example, dynamic_shapes=any_batch, dynamo=True, verbose=False)

@@ -8,7 +8,9 @@ from models.task import build_task
 from orchestrator.config import TrialConfig
 
 
-def untorn(config: TrialConfig, *, input_shape: Shape, n_classes: int) -> FeedForward:
+def untorn(
+    config: TrialConfig, *, input_shape: Shape, n_classes: int, vocabulary: int | None = None
+) -> FeedForward:
     """The trial's network, in one piece, with its task.
 
     Raises:
@@ -18,6 +20,7 @@ def untorn(config: TrialConfig, *, input_shape: Shape, n_classes: int) -> FeedFo
         config.network,
         input_shape=input_shape,
         n_classes=n_classes,
+        vocabulary=vocabulary,
         seed=config.seed,
         **config.network_options,
     )

@@ -38,6 +38,8 @@ def _collect(name: str, folder: Path, package: str, sources: dict[str, Path]) ->
     file = _file(name)
     if file is None or name in sources or not file.is_relative_to(folder):
         return
+    if "site-packages" in file.relative_to(folder).parts:  # of an environment beside the user's files
+        return
     if "site-packages" in folder.parts and name.partition(".")[0] != package:
         return
     if file.is_relative_to(_PROJECT) and file.relative_to(_PROJECT).parts[0] in _VERSIONED:

@@ -8,7 +8,6 @@ from pickle import PickleError
 from typing import cast
 
 import pandas as pd
-import torch
 from ray import cloudpickle
 from rich.console import Group
 from rich.text import Text
@@ -19,11 +18,12 @@ from analysis.configuration import short_labels
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
+from models.task import build_task
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, SHARING, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
+from orchestrator.data.data import Data
 from orchestrator.data.datasets import load_dataset
-from orchestrator.data.image_data import ImageData
 from orchestrator.data.source import Reading
 from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
 from orchestrator.initial import initial_weights, weights_fingerprint
@@ -53,7 +53,7 @@ class Plan:
     """
 
     jobs: list[Job]
-    data: dict[DataKey, ImageData]
+    data: dict[DataKey, Data]
     available: Available
 
 
@@ -82,7 +82,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
     devices = settle_devices(options.devices, n_devices=largest, available=available)
     if devices == "cpu":
         _refuse_what_needs_gpus(configs, options, available, largest)
-    data: dict[DataKey, ImageData] = {}
+    data: dict[DataKey, Data] = {}
     networks: dict[tuple[object, ...], FeedForward] = {}
     checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
@@ -97,10 +97,10 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
                 skip_broken=options.skip_broken,
             )
         images = data[key]
-        if config.batch_size > len(images.train_images):
+        if config.batch_size > len(images.train_inputs):
             raise ValueError(
-                f"--batch-size {config.batch_size} is more than the {len(images.train_images)} training "
-                f"images of {config.dataset}: lower it"
+                f"--batch-size {config.batch_size} is more than the {len(images.train_inputs)} training "
+                f"samples of {config.dataset}: lower it"
             )
         resources = gang_resources(
             config.n_subnetworks,
@@ -114,9 +114,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         )
         # One for all trials that differ in how it is torn and trained.
         named = (
-            images.input_shape,
-            images.n_classes,
-            config.network,
+            *(key, config.network),
             config.depth,
             config.width,
             *(config.seed, config.task, config.label_smoothing, config.strategy in SHARING),
@@ -138,8 +136,9 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
             tearing = tear_as_asked(config, network, profile)
-        known = data_columns(data[data_key(config)], config)
+        known = data_columns(data[data_key(config)], config, network.task)
         known["code_fingerprint"] = fingerprint(config.network, config.task)
+        known["data_code_fingerprint"] = fingerprint(config.dataset)
         tearing = cast(Tearing, tearing)
         weights = initial_weights(config, tearing, accept_changed_code=options.accept_changed_code)
         known["initial_fingerprint"] = weights_fingerprint(weights)
@@ -170,15 +169,20 @@ def _refuse_what_needs_gpus(
         )
 
 
-def describe(config: TrialConfig, images: ImageData) -> FeedForward:
-    """The trial's network for these images, known to run."""
-    network = untorn(config, input_shape=images.input_shape, n_classes=images.n_classes)
+def describe(config: TrialConfig, data: Data) -> FeedForward:
+    """The trial's network for these data, known to run."""
+    network = untorn(
+        config,
+        input_shape=data.input_shape,
+        n_classes=data.n_outputs(build_task(config.task, label_smoothing=config.label_smoothing)),
+        vocabulary=data.vocabulary,
+    )
     task = network.task
     # The first to ask for the shapes: names a component that cannot be built or run.
     returned = network.trace.output_shape
-    targets = torch.from_numpy(images.train_labels)
-    task.check(returned, targets)
-    if config.strategy in SHARING and not task.is_mean(returned, targets):
+    for targets in data.targets():
+        task.check(returned, targets)
+    if config.strategy in SHARING and not task.is_mean(returned, next(data.targets())):
         raise ValueError(
             f"--strategy {config.strategy} takes the loss of a batch as the mean of its samples' losses, "
             f"which that of --task {config.task} is not: use parareal or serial, or make it such a mean"

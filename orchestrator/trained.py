@@ -122,8 +122,8 @@ def _build(row: Mapping[str, Any], config: TrialConfig, *, accept_changed_code: 
         ValueError: the code of a user's own network is not what was trained, or cannot be imported.
     """
     trial_id = row["trial_id"]
-    input_shape, n_classes = _data(row, config)
-    network = untorn(config, input_shape=input_shape, n_classes=n_classes)
+    input_shape, n_classes, vocabulary = _data(row, config)
+    network = untorn(config, input_shape=input_shape, n_classes=n_classes, vocabulary=vocabulary)
     then, now = row["code_fingerprint"], fingerprint(config.network, config.task)
     if then not in (None, now) and not accept_changed_code:
         own = " and ".join(name for name in (config.network, config.task) if ":" in name)
@@ -147,14 +147,15 @@ def _build(row: Mapping[str, Any], config: TrialConfig, *, accept_changed_code: 
     return built.eval()
 
 
-def _data(row: Mapping[str, Any], config: TrialConfig) -> tuple[Shape, int]:
-    """Shape of an input and number of classes; an early store does not say: by reading the data again."""
+def _data(row: Mapping[str, Any], config: TrialConfig) -> tuple[Shape, int, int | None]:
+    """Shape of an input, number of outputs, vocabulary; of an early store by reading the data again."""
     if row["input_shape"] is not None:
-        return tuple(map(int, row["input_shape"].split("×"))), int(row["n_classes"])
+        vocabulary = None if row["vocabulary"] is None else int(row["vocabulary"])
+        return tuple(map(int, row["input_shape"].split("×"))), int(row["n_classes"]), vocabulary
     from orchestrator.data.datasets import load_dataset
 
     data = load_dataset(config.dataset, reading=config.reading)
-    return data.input_shape, data.n_classes
+    return data.input_shape, len(data.classes), None
 
 
 def _sizes(row: Mapping[str, Any]) -> tuple[int, ...]:

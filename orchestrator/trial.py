@@ -21,7 +21,7 @@ from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError
 from orchestrator.config import TrialConfig, config_columns
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 from orchestrator.longer import begin_with_shorter
 from orchestrator.storage import checkpoint
@@ -58,21 +58,20 @@ def labels(jobs: Iterable[Job]) -> dict[str, str]:
     return dict(zip(by_id, short_labels(trials), strict=True)) if asked else {}
 
 
-def data_columns(images: ImageData, config: TrialConfig) -> dict[str, Any]:
+def data_columns(data: Data, config: TrialConfig, task: Task) -> dict[str, Any]:
     """Columns of ``trials`` that say what a data set was understood to be, and how it is augmented."""
-    augmentation = images.augmentation(
-        augment=config.augment, crop=config.random_crop, flip=config.random_flip
-    )
+    augmentation = data.augmentation(augment=config.augment, crop=config.random_crop, flip=config.random_flip)
     return {
-        "n_train": len(images.train_images),
-        "n_validation": len(images.validation_images),
-        "n_test": len(images.test_images),
-        "input_shape": "×".join(map(str, images.input_shape)),
-        "n_classes": images.n_classes,
-        "classes": json.dumps(images.classes, ensure_ascii=False),
+        "n_train": len(data.train_inputs),
+        "n_validation": len(data.validation_inputs),
+        "n_test": len(data.test_inputs),
+        "input_shape": "×".join(map(str, data.input_shape)),
+        "n_classes": data.n_outputs(task),
+        "vocabulary": data.vocabulary,
+        "classes": json.dumps(data.classes, ensure_ascii=False),
         "crop": max(augmentation.pad),
         "flip": augmentation.flip,
-        "data_fingerprint": images.fingerprint,
+        "data_fingerprint": data.fingerprint,
     }
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from orchestrator.actors.gang import Gang, GangError
 from orchestrator.config import Options, TrialConfig
-from orchestrator.data.datasets import ImageData
+from orchestrator.data.datasets import Data
 from orchestrator.devices import GangResources
 from orchestrator.plan import DataKey, data_key
 from orchestrator.storage.store import Row, Store
@@ -65,7 +65,7 @@ def uncompared(jobs: Iterable[Job], store: Store, n_cores: float) -> list[Pair]:
 
 
 def run_turns(
-    asked: list[Pair], data: dict[DataKey, ImageData], store: Store, options: Options, console: Console
+    asked: list[Pair], data: dict[DataKey, Data], store: Store, options: Options, console: Console
 ) -> None:
     """Measure each pair in as many rounds as components are measured, and store the rows."""
     named = labels(job for pair in asked for job in pair)
@@ -103,15 +103,15 @@ def _rows(store: Store, job: Job) -> list[Row]:
     return [row for row in store.read("timings", job.config.trial_id) if row["mode"] == "turns"]
 
 
-def _measure(pair: Pair, data: ImageData, options: Options) -> list[list[float]]:
+def _measure(pair: Pair, data: Data, options: Options) -> list[list[float]]:
     """Seconds of a step of both jobs in each round."""
     n_images = STEPS * pair[0].config.batch_size
     few = replace(
         data,
-        train_images=data.train_images[:n_images],
-        train_labels=data.train_labels[:n_images],
-        validation_images=data.validation_images[:1],
-        validation_labels=data.validation_labels[:1],
+        train_inputs=data.train_inputs[:n_images],
+        train_targets=data.train_targets[:n_images],
+        validation_inputs=data.validation_inputs[:1],
+        validation_targets=data.validation_targets[:1],
     )
     seconds: list[list[float]] = [[], []]
     with ExitStack() as stack:
@@ -126,7 +126,7 @@ def _measure(pair: Pair, data: ImageData, options: Options) -> list[list[float]]
 
 
 @contextmanager
-def _gang(job: Job, images: "ray.ObjectRef[ImageData]", timeout: float) -> Iterator[Gang]:
+def _gang(job: Job, images: "ray.ObjectRef[Data]", timeout: float) -> Iterator[Gang]:
     """A gang beside another on the same cores: only one of them is at work at a time."""
     resources = GangResources(job.resources.n_actors, "cpu", cpus=0.01, gpus=0)
     group = placement_group(resources.bundles)

@@ -56,7 +56,7 @@ def run(report: Report) -> None:
         11 if report.tiny else 164,
         width=2 if report.tiny else 16,
         input_shape=data.input_shape,
-        n_classes=data.n_classes,
+        n_classes=len(data.classes),
     )
     _ = data.mean, data.std
     seeds: list[tuple[Batches, list[Training]]] = []
@@ -114,7 +114,7 @@ def run(report: Report) -> None:
         seconds = epoch(number, n_epochs, steps=n_steps)
         report.note(epochs_done=number, seconds_of_last=seconds)
     of_validation = Batches(
-        data, batch_size=min(1000, len(data.validation_images)), seed=0, device=report.device
+        data, batch_size=min(1000, len(data.validation_inputs)), seed=0, device=report.device
     )
     for training in trainings:
         report.add(**training.row, epochs=n_epochs, **training.validate(of_validation))

@@ -24,7 +24,7 @@ from orchestrator.actors.optimizer import Optimizer, make_optimizer
 from orchestrator.actors.transport import Link, Rendezvous
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import Batches, HeldOut
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources, take_device
 from orchestrator.one_process import in_one_process
 
@@ -76,7 +76,7 @@ class Actor:
     clock: Clock
 
     def __init__(
-        self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources, *, part: str
+        self, config: TrialConfig, tearing: Tearing, data: Data, resources: GangResources, *, part: str
     ) -> None:
         self.config = config
         self.part = part

@@ -13,7 +13,7 @@ from orchestrator.actors.metrics import Totals
 from orchestrator.actors.process_group import ProcessGroupActor
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import HeldOut
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 
 # Torch has two names for the switch, and warns of the older one where it has the newer.
@@ -40,7 +40,7 @@ class DataParallelActor(ProcessGroupActor):
     """
 
     def __init__(
-        self, config: TrialConfig, tearing: Tearing, j: int, data: ImageData, resources: GangResources
+        self, config: TrialConfig, tearing: Tearing, j: int, data: Data, resources: GangResources
     ) -> None:
         import torch._dynamo  # noqa: F401 - what DistributedDataParallel imports is not the network's memory
 

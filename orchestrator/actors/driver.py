@@ -19,7 +19,7 @@ from orchestrator.actors.metrics import FiniteWatch, Totals
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import HeldOut
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 
 
@@ -44,9 +44,7 @@ class DriverActor(Actor):
         resources: what the actor has reserved.
     """
 
-    def __init__(
-        self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
-    ) -> None:
+    def __init__(self, config: TrialConfig, tearing: Tearing, data: Data, resources: GangResources) -> None:
         super().__init__(config, tearing, data, resources, part="driver")
         n = tearing.n_subnetworks
         self.iterations = windows(n, config.n_iterations)
@@ -108,7 +106,7 @@ class DriverActor(Actor):
                 break
             with self.training_step():
                 transfers = self._say(True)
-                labels = self.recorder.fixed("labels", self.batches.train_labels(epoch, step))
+                labels = self.recorder.fixed("labels", self.batches.train_targets(epoch, step))
                 draw = partial(self.draw, "train", step)
                 sweeps, sent = self._forward(arriving, self.recorder, draw)
                 draw("postprocess", 0)
@@ -296,7 +294,7 @@ class DriverActor(Actor):
         clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
         total = Totals(self.task, self.device)
         for step in range(images.n_steps):
-            labels = images.labels(step)
+            labels = images.targets(step)
             draw = partial(self.draw, "validation", step)
             sweeps, sent = self._forward(self._post_receives(len(labels)), None, draw)
             draw("postprocess", 0)

@@ -51,7 +51,7 @@ class Gang:
     Args:
         config: the trial.
         tearing: the torn network.
-        data: the trial's :class:`~orchestrator.data.image_data.ImageData` in Ray's object store, which each
+        data: the trial's :class:`~orchestrator.data.data.Data` in Ray's object store, which each
             host fetches once and its actors read without a copy.
         resources: what each actor reserves.
         group: the placement group.

@@ -15,7 +15,7 @@ from orchestrator.actors.metrics import Totals
 from orchestrator.actors.process_group import ProcessGroupActor
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import HeldOut
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 
 
@@ -40,12 +40,14 @@ class PipelineActor(ProcessGroupActor):
     """
 
     def __init__(
-        self, config: TrialConfig, tearing: Tearing, j: int, data: ImageData, resources: GangResources
+        self, config: TrialConfig, tearing: Tearing, j: int, data: Data, resources: GangResources
     ) -> None:
         import orchestrator.actors.stage  # noqa: F401 - now, so that what it imports is not the network's memory
 
         super().__init__(config, tearing, j, data, resources, name="stage")
         self.first, self.computes_loss = self.rank == 0, self.rank == self.size - 1
+        tokens = self.first and tearing.network.vocabulary is not None
+        self._read_type = torch.int64 if tokens else self.compute.activation_dtype
         self.reads = tearing.network.input_shape if self.first else tearing.shape(j)
         self.returns = tearing.network.trace.output_shape if self.computes_loss else tearing.shape(j + 1)
         self.own(_Stage(tearing, j, self.compute))
@@ -58,17 +60,16 @@ class PipelineActor(ProcessGroupActor):
 
         n = self.config.n_microbatches
 
-        def microbatch(shape: Shape) -> Tensor:
-            size = self.config.batch_size // n, *shape
-            return torch.empty(size, dtype=self.compute.activation_dtype, device="meta")
+        def microbatch(shape: Shape, dtype: torch.dtype) -> Tensor:
+            return torch.empty(self.config.batch_size // n, *shape, dtype=dtype, device="meta")
 
         self.stage = MeasuredStage(
             self.module,
             self.rank,
             self.size,
             self.device,
-            input_args=microbatch(self.reads).requires_grad_(not self.first),
-            output_args=microbatch(self.returns).requires_grad_(),
+            input_args=microbatch(self.reads, self._read_type).requires_grad_(not self.first),
+            output_args=microbatch(self.returns, self.compute.activation_dtype).requires_grad_(),
         )
         schedule = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}[self.config.strategy]
         self.schedule = schedule(self.stage, n, loss_fn=self._loss)
@@ -95,7 +96,7 @@ class PipelineActor(ProcessGroupActor):
         self.optimizer.zero_grad()
         loss = torch.empty((), dtype=self.compute.weight_dtype, device=self.device)
         if self.computes_loss:
-            labels = self.batches.train_labels(epoch, step)
+            labels = self.batches.train_targets(epoch, step)
             losses: list[Tensor] = []
             logits = self.schedule.step(target=labels, losses=losses)
             loss = torch.stack(losses).detach().mean()

@@ -12,7 +12,7 @@ from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.lockstep import LockstepActor
 from orchestrator.actors.transport import Rendezvous, TransportError
 from orchestrator.config import TrialConfig
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 from orchestrator.reason import reason
 
@@ -38,7 +38,7 @@ class ProcessGroupActor(LockstepActor):
         config: TrialConfig,
         tearing: Tearing,
         j: int,
-        data: ImageData,
+        data: Data,
         resources: GangResources,
         *,
         name: str,

@@ -12,7 +12,7 @@ from orchestrator.actors.lockstep import LockstepActor
 from orchestrator.actors.metrics import Totals
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import HeldOut
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 
 
@@ -29,9 +29,7 @@ class SerialActor(LockstepActor):
         resources: what the actor has reserved.
     """
 
-    def __init__(
-        self, config: TrialConfig, tearing: Tearing, data: ImageData, resources: GangResources
-    ) -> None:
+    def __init__(self, config: TrialConfig, tearing: Tearing, data: Data, resources: GangResources) -> None:
         super().__init__(config, tearing, data, resources, part="network")
         self.own(PararealNetwork(tearing, config.n_iterations))
 

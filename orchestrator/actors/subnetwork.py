@@ -17,7 +17,7 @@ from orchestrator.actors.links import connect_link
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import HeldOut
-from orchestrator.data.image_data import ImageData
+from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
 
 
@@ -52,7 +52,7 @@ class SubnetworkActor(Actor):
     """
 
     def __init__(
-        self, config: TrialConfig, tearing: Tearing, j: int, data: ImageData, resources: GangResources
+        self, config: TrialConfig, tearing: Tearing, j: int, data: Data, resources: GangResources
     ) -> None:
         super().__init__(config, tearing, data, resources, part=f"subnetwork-{j}")
         self.j = j

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 
 from orchestrator.config.option import at_least, later, spelt
-from orchestrator.data.image_data import Switch
+from orchestrator.data.data import Switch
 from orchestrator.data.source import ENCODED, ImageMode, Reading
 
 
@@ -13,7 +13,8 @@ class DataOptions:
     """Which images, and how they are varied."""
 
     dataset: str = "digits"
-    """digits, cifar10, cifar100, svhn, mnist, image_folder:DIR, parquet:DIR or synthetic[:CxHxWxK]."""
+    """digits, cifar10, cifar100, svhn, mnist, image_folder:DIR, parquet:DIR, synthetic[:CxHxWxK], or your own
+    as path.to.module:function."""
     augment: bool = True
     """Whether training images may be augmented at all, by the two options that follow."""
     random_crop: Switch = later("auto", before="auto")
@@ -29,7 +30,7 @@ class DataOptions:
     """Of your own images, the split that validates after every epoch, such as test. None: validation,
     valid, val, dev or eval. A test split that does not validate is measured once, at the end."""
     validation_fraction: float | None = later(None, before=None)
-    """Of your own images, the part of the training images to validate on, such as 0.1, of each class its
+    """Of your own data, the part of the training samples to validate on, such as 0.1, of each class its
     share, where no split does."""
     image_size: int | None = later(None, before=None)
     """Scale your own images to this length of the shorter side and crop the square in the centre. None:

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from orchestrator.data.image_data import Augmentation, ImageData
-from orchestrator.data.source import Images, Labels
+from orchestrator.data.data import Array, Augmentation, Data
 
 
 class _Purpose(IntEnum):
@@ -20,6 +19,7 @@ class _Purpose(IntEnum):
 
     ORDER = 0
     AUGMENTATION = 1
+    OWN_AUGMENTATION = 2
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,15 @@ class _Draws:
             mirrored[step].random_(2, generator=generator)
         return self._on_device(corners), self._on_device(mirrored & self.wanted.flip)
 
-    def _generator(self, epoch: int, step: int, purpose: _Purpose) -> torch.Generator:
+    def of_own(self, epoch: int, step: int) -> torch.Generator:
+        """What a user's own augmentation draws from, on the device."""
+        return self._generator(epoch, step, _Purpose.OWN_AUGMENTATION, self.device)
+
+    def _generator(
+        self, epoch: int, step: int, purpose: _Purpose, device: torch.device | str = "cpu"
+    ) -> torch.Generator:
         (state,) = np.random.SeedSequence((self.seed, epoch, step, purpose)).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(state))
+        return torch.Generator(device).manual_seed(int(state))
 
     def _on_device(self, tensor: Tensor) -> Tensor:
         """A copy that no host waits for, which takes pinned memory."""
@@ -68,16 +74,17 @@ class _Draws:
 class Batches:
     """The batches of a data set, equal in every process that asks for the same (epoch, step).
 
-    Images stay uint8 on `device`, on the CPU without a copy and never written to; gathering,
-    augmenting and normalising happen there. They go there when an image is first asked for: labels
-    need none. All random numbers come from CPU generators, so a batch does not depend on the device.
+    Inputs stay as they are on `device`, on the CPU without a copy and never written to; gathering,
+    augmenting and what a network reads is made there: images are normalised, tokens become int64, other
+    numbers `dtype`. They go there when an input is first asked for: targets need none. All random numbers but
+    a user's own come from CPU generators, so a batch does not depend on the device.
 
     An epoch's random numbers are drawn at its first request, so that no later one makes the host
     wait for a GPU: epochs are best asked for one after the other, and from one CUDA stream.
 
     `augmentation` says how training batches are cropped and mirrored; None: as the set usually is. As in
     the usual CIFAR recipe, the padding is black (raw 0, before normalising), and an image is cropped back to
-    its size.
+    its size. A user's own augmentation has the last word, with a generator of the device.
 
     `n_train_steps` counts the full batches of an epoch: the images left over, other ones in every
     epoch, are dropped. `validation` and `test` are the batches of the images that are held out.
@@ -87,7 +94,7 @@ class Batches:
 
     def __init__(
         self,
-        data: ImageData,
+        data: Data,
         *,
         batch_size: int,
         seed: int,
@@ -95,7 +102,7 @@ class Batches:
         dtype: torch.dtype = torch.float32,
         augmentation: Augmentation | None = None,
     ) -> None:
-        n_train = len(data.train_images)
+        n_train = len(data.train_inputs)
         if not 1 <= batch_size <= n_train:
             raise ValueError(
                 f"batch size {batch_size} is not in 1..{n_train}, the number of training images of "
@@ -107,39 +114,47 @@ class Batches:
         self._device = torch.device(device)
         self._dtype = dtype
         self._wanted = data.augmentation() if augmentation is None else augmentation
-        self._train_labels = self._shared(data.train_labels)
+        self._train_targets = self._shared(data.train_targets)
 
-        mean, std = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (data.mean, data.std))
-        self._scale = (1 / (255 * std)).to(device, dtype)
-        self._shift = (-mean / std).to(device, dtype)
+        if data.holds_images:
+            mean, std = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (data.mean, data.std))
+            self._scale = (1 / (255 * std)).to(device, dtype)
+            self._shift = (-mean / std).to(device, dtype)
         draws = _Draws(seed, n_train, self.n_train_steps, batch_size, self._wanted, self._device)
         self._order = lru_cache(maxsize=1)(draws.order)
         self._augmentation = lru_cache(maxsize=1)(draws.augmentation)
-        held_out = partial(HeldOut, batch_size, self._shared, self._normalised)
-        self.validation = held_out(data.validation_images, data.validation_labels)
-        self.test = held_out(data.test_images, data.test_labels)
+        self._generator = draws.of_own
+        held_out = partial(HeldOut, batch_size, self._shared, self._as_read, self._number)
+        self.validation = held_out(data.validation_inputs, data.validation_targets)
+        self.test = held_out(data.test_inputs, data.test_targets)
 
     def train(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised images (batch_size, c, h, w) and labels (batch_size,) of one training step.
+        """What the network reads, (batch_size, …), and targets (batch_size, …) of one training step.
 
         Raises IndexError when `step` is not in 0..n_train_steps-1.
         """
         rows = self._rows(epoch, step)
-        images = self._train_images.index_select(0, rows)
-        if self._wanted != Augmentation():
+        inputs = self._train_inputs.index_select(0, rows)
+        if self._wanted[:2] != Augmentation()[:2]:
             corners, mirrored = self._augmentation(epoch)
-            images = self._augmented(images, corners[step], mirrored[step])
-        return self._normalised(images), self._train_labels.index_select(0, rows)
+            inputs = self._augmented(inputs, corners[step], mirrored[step])
+        inputs = self._as_read(inputs)
+        if self._wanted.own is not None:
+            inputs = self._wanted.own(inputs, self._generator(epoch, step))
+        return inputs, self._targets_of(rows)
 
-    def train_labels(self, epoch: int, step: int) -> Tensor:
-        """The labels of :meth:`train` alone."""
-        return self._train_labels.index_select(0, self._rows(epoch, step))
+    def train_targets(self, epoch: int, step: int) -> Tensor:
+        """The targets of :meth:`train` alone."""
+        return self._targets_of(self._rows(epoch, step))
+
+    def _targets_of(self, rows: Tensor) -> Tensor:
+        return self._number(self._train_targets.index_select(0, rows), copy=False)
 
     @cached_property
-    def _train_images(self) -> Tensor:
-        return self._shared(self._data.train_images)
+    def _train_inputs(self) -> Tensor:
+        return self._shared(self._data.train_inputs)
 
-    def _shared(self, array: Images | Labels) -> Tensor:
+    def _shared(self, array: Array) -> Tensor:
         """The array on the device; nothing may write to it or hand out a view of it.
 
         On the CPU, DLPack shares memory, read-only memory too, such as arrays in Ray's object store.
@@ -168,46 +183,55 @@ class Batches:
         pixels = y[:, :, None] * padded.shape[3] + x[:, None, :]
         return padded.flatten(2).gather(2, pixels.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        return images.to(self._dtype).mul_(self._scale).add_(self._shift)
+    def _as_read(self, inputs: Tensor) -> Tensor:
+        """What a network reads: a tensor of its own."""
+        if self._data.holds_images:
+            return inputs.to(self._dtype).mul_(self._scale).add_(self._shift)
+        return self._number(inputs)
+
+    def _number(self, values: Tensor, *, copy: bool = True) -> Tensor:
+        """Values in the type that a network computes in, or in int64."""
+        return values.to(self._dtype if values.is_floating_point() else torch.int64, copy=copy)
 
 
 class HeldOut:
-    """Batches of images that nothing is trained on, in the data set's order, as they are.
+    """Batches of samples that nothing is trained on, in the data set's order, as they are.
 
     Args:
-        batch_size: images in a batch; the last may be smaller.
-        shared: brings an array to the device, images when a batch is first asked for.
-        normalised: makes a network's input of raw images.
-        images: all of them.
-        labels: theirs.
+        batch_size: samples in a batch; the last may be smaller.
+        shared: brings an array to the device, inputs when a batch is first asked for.
+        as_read: makes what a network reads of raw inputs.
+        number: brings targets to the type that they are computed with.
+        inputs: all of them.
+        targets: theirs.
     """
 
     def __init__(
         self,
         batch_size: int,
-        shared: Callable[[Images | Labels], Tensor],
-        normalised: Callable[[Tensor], Tensor],
-        images: Images,
-        labels: Labels,
+        shared: Callable[[Array], Tensor],
+        as_read: Callable[[Tensor], Tensor],
+        number: Callable[[Tensor], Tensor],
+        inputs: Array,
+        targets: Array,
     ) -> None:
-        self.n_steps = -(-len(labels) // batch_size)
+        self.n_steps = -(-len(targets) // batch_size)
         self._batch_size = batch_size
-        self._images = lru_cache(maxsize=1)(partial(shared, images))
-        self._labels = shared(labels)
-        self._normalised = normalised
+        self._inputs = lru_cache(maxsize=1)(partial(shared, inputs))
+        self._targets = shared(targets)
+        self._as_read, self._number = as_read, number
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of one step.
+        """What the network reads, and targets, of one step.
 
         Raises IndexError when `step` is not in 0..n_steps-1.
         """
         rows = self._rows(step)
-        return self._normalised(self._images()[rows]), self._labels[rows].clone()
+        return self._as_read(self._inputs()[rows]), self._number(self._targets[rows])
 
-    def labels(self, step: int) -> Tensor:
-        """The labels of a step alone."""
-        return self._labels[self._rows(step)].clone()
+    def targets(self, step: int) -> Tensor:
+        """The targets of a step alone."""
+        return self._number(self._targets[self._rows(step)])
 
     def _rows(self, step: int) -> slice:
         _check_step(step, self.n_steps)

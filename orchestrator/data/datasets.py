@@ -1,26 +1,29 @@
-"""Data sets by name, read whole into memory: uint8 pixels and class numbers, found sound.
+"""Data sets by name, read whole into memory and found sound: images with class numbers, or a user's own.
 
-A new data set is one file with a function that returns a `Source`, and one line in `DATASETS`.
+A new data set of images is one file with a function that returns a `Source`, and one line in `DATASETS`.
 """
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.imported import imported
 from orchestrator.data.builtin import cifar, digits, mnist, svhn, synthetic
+from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
 from orchestrator.data.errors import DatasetError, shown
 from orchestrator.data.folders import read_folder
-from orchestrator.data.image_data import ImageData
 from orchestrator.data.labels import number
+from orchestrator.data.own_data import load_own
 from orchestrator.data.source import ENCODED, Images, InMemory, Reading, Rows, Source
 from orchestrator.data.splits import subset
 
-__all__ = ["DATASETS", "DatasetError", "ImageData", "Reading", "Source", "load_dataset"]
+__all__ = ["DATASETS", "Data", "DatasetError", "Reading", "Source", "load_dataset"]
 
 # name: (reader of the text after the colon and the download folder, how that text is written)
 DATASETS: dict[str, tuple[Callable[[str, Path], Source], str]] = {
@@ -41,8 +44,10 @@ def load_dataset(
     validation_subset: int | None = None,
     reading: Reading | None = None,
     skip_broken: bool = False,
-) -> ImageData:
+) -> Data:
     """Read the data set called `name`: one of `DATASETS` or of `ENCODED`, its argument after a colon.
+
+    Other names with a colon are a user's own, ``path.to.module:function``: `load_own`.
 
     Args:
         name: which.
@@ -57,7 +62,22 @@ def load_dataset(
         DatasetError: the set is unknown, missing, damaged, empty, of images that differ in size, or smaller
             than the subset asked for; or memory does not suffice.
     """
-    source = _source(name, Path(data_dir).expanduser(), reading or Reading())
+    reading = reading or Reading()
+    if is_own(name):
+        _refuse_options(name, replace(reading, validation_fraction=None))
+        try:
+            make = imported("data set", name, forms())
+        except ValueError as error:
+            near = difflib.get_close_matches(name.partition(":")[0].lower(), forms(), n=1)
+            raise DatasetError(f"{error}" + (f"; did you mean {near[0]}:…?" if near else "")) from error
+        return load_own(
+            name,
+            make,
+            train_subset=train_subset,
+            validation_subset=validation_subset,
+            validation_fraction=reading.validation_fraction,
+        )
+    source = _source(name, Path(data_dir).expanduser(), reading)
     labels, classes = number(name, source)
     sizes = {"train": train_subset, "validation": validation_subset}
     rows = [subset(name, split, values, sizes.get(split), len(classes)) for split, values in labels.items()]
@@ -80,12 +100,11 @@ def load_dataset(
             raise DatasetError(
                 f"{name}: without its broken images the {split} split lacks a class: mend some"
             )
-        arrays[f"{split}_images"] = np.ascontiguousarray(part)
-        arrays[f"{split}_labels"] = values[kept]
-    return ImageData(
+        arrays[f"{split}_inputs"] = np.ascontiguousarray(part)
+        arrays[f"{split}_targets"] = values[kept]
+    return Data(
         name=name,
         **arrays,
-        n_classes=len(classes),
         crop=source.crop,
         flip=source.flip,
         classes=classes,
@@ -93,26 +112,44 @@ def load_dataset(
     )
 
 
+def is_own(name: str) -> bool:
+    """Whether a data set is a user's own, by its name."""
+    kind, colon, _ = name.partition(":")
+    return bool(colon) and kind not in forms()
+
+
+def forms() -> dict[str, str]:
+    """How what follows the name of each kind of data set is written."""
+    return {key: form for key, (_, form) in DATASETS.items()} | dict.fromkeys(ENCODED, ":DIR")
+
+
+def _refuse_options(name: str, reading: Reading) -> None:
+    """Raise where an option for folders of images is given with another data set."""
+    for option, value in vars(reading).items():
+        if value != getattr(Reading(), option):
+            raise DatasetError(
+                f"--{option.replace('_', '-')} {value} is for {' and '.join(ENCODED)}, not for "
+                f"{name.partition(':')[0]}: leave it out"
+            )
+
+
 def _source(name: str, data_dir: Path, reading: Reading) -> Source:
     """What the set's reader returns."""
     kind, _, argument = name.partition(":")
-    forms = {key: form for key, (_, form) in DATASETS.items()} | dict.fromkeys(ENCODED, ":DIR")
-    if kind not in forms:
-        near = difflib.get_close_matches(kind.lower(), forms, n=1)
+    if kind not in forms():
+        near = difflib.get_close_matches(kind.lower(), forms(), n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        known = ", ".join(key + form for key, form in forms.items())
-        raise DatasetError(f"unknown data set {name!r}{hint}: choose one of {known}")
-    form = forms[kind]
+        known = ", ".join(key + form for key, form in forms().items())
+        raise DatasetError(
+            f"unknown data set {name!r}{hint}: choose one of {known}, or name your own as "
+            "path.to.module:function"
+        )
+    form = forms()[kind]
     if (argument and not form) or (form.startswith(":") and not argument):
         raise DatasetError(f"data set {name!r} is malformed: write {kind}{form}")
     if kind in ENCODED:
         return read_folder(kind, argument, reading)
-    for option, value in vars(reading).items():
-        if value != getattr(Reading(), option):
-            raise DatasetError(
-                f"--{option.replace('_', '-')} {value} is for {' and '.join(ENCODED)}, not for {kind}: "
-                "leave it out"
-            )
+    _refuse_options(name, reading)
     return DATASETS[kind][0](argument, data_dir)
 
 

@@ -80,8 +80,8 @@ def part_off(where: str, labels: Labels, fraction: float) -> tuple[Rows, Rows]:
     n_validation = round(fraction * n)
     if not 1 <= n_validation <= n - n_classes:
         raise DatasetError(
-            f"--validation-fraction {fraction} of the {n} training images of {where} is {n_validation}: "
-            f"choose 1 to {n - n_classes}, which leaves one image of each class to train on"
+            f"--validation-fraction {fraction} of the {n} training samples of {where} is {n_validation}: "
+            f"choose 1 to {n - n_classes}, which leaves one sample of each class to train on"
         )
     train = stratified(labels, n - n_validation)
     return train, np.setdiff1d(np.arange(n), train)
@@ -98,7 +98,7 @@ def subset(name: str, split: str, labels: Labels, size: int | None, n_classes: i
     if not n_classes <= size <= len(labels):
         raise DatasetError(
             f"{split}_subset {size} of {name} is out of range: "
-            f"choose {n_classes} (its classes) to {len(labels)} (its images)"
+            f"choose {n_classes} (its classes) to {len(labels)} (its samples)"
         )
     return stratified(labels, size)
 

@@ -478,9 +478,45 @@ def tokens() -> FeedForward:
     )
 
 
+class ClassToken(nn.Module):
+    """Rows as tokens, one more before them: a number of tokens that no patches have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.token = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.linear(x.flatten(1, 2))
+        return torch.cat([self.token.expand(len(rows), 1, 8), rows], dim=1)
+
+
+def class_token() -> nn.Module:
+    """No C^j follows from the shapes."""
+    blocks = (nn.TransformerEncoderLayer(8, 2, 16, 0.1, batch_first=True) for _ in range(6))
+    return nn.Sequential(
+        ClassToken(), *blocks, nn.Sequential(Do(lambda x: x[:, 0]), nn.Dropout(), nn.Linear(8, 10))
+    )
+
+
+def volumes() -> FeedForward:
+    """Neither C^j nor F^j follows from the shapes, there are too many dimensions."""
+
+    def conv() -> nn.Module:
+        return nn.Sequential(nn.Conv3d(2, 2, 3, padding=1), nn.BatchNorm3d(2), nn.ReLU())
+
+    return FeedForward(
+        lambda: nn.Sequential(nn.Unflatten(2, (2, 4)), nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2)),
+        [conv, nn.Identity, conv, conv, nn.Dropout, conv],
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 10)),
+        (1, 8, 8),
+    )
+
+
 EQUAL: dict[str, Callable[[], FeedForward | nn.Module]] = {
     made.__name__: made
     for made in (
+        *(class_token, volumes),
         *(plain, frozen_at_first, frozen_at_last, frozen_in_between, frozen_trunk, frozen_all_but_the_cuts),
         *(frozen_at_the_cuts, frozen_in_part, parameter_free_at_first, parameter_free_units),
         *(parameter_free_at_the_cuts, parameter_free_head, identity_head, without_gradient, unused),
@@ -632,8 +668,8 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
         lambda: parts(*[block] * 5, lambda: nn.Sequential(head(), Do(torch.squeeze)), h=nn.Identity),
         r"unit 5 .* turns a batch of 1 into shape \(10,\)",
     ),
-    "one_output": (lambda: parts(h=partial(head, 1)), r"returns shape \(1,\) for an image, .* 10 classes"),
-    "dense": (lambda: parts(h=partial(conv, W, 10)), r"returns shape \(10, 8, 8\) for an image"),
+    "one_output": (lambda: parts(h=partial(head, 1)), r"returns shape \(1,\) for a sample, .* 10 classes"),
+    "dense": (lambda: parts(h=partial(conv, W, 10)), r"returns shape \(10, 8, 8\) for a sample"),
     "clipped_at_a_cut": (lambda: at_a_cut(lambda: clipped(conv(1))), r"C\^2 .* that is not linear"),
     "broadcast_at_a_cut": (lambda: at_a_cut(nn.Identity), r"C\^2 .* returns shape \(1, 8, 8\) .* is needed"),
     "broadcast_coarse": (

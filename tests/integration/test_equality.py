@@ -10,6 +10,24 @@ from tests.integration.equality import check_equality
 ONE_STEP_IN_FLOAT32 = {"precision": "float32", "train_subset": 10, "batch_size": 10, "epochs": 1}
 ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels_last": True}
 
+ADAMW = {"optimizer": "adamw", "learning_rate": 1e-3, "warmup": 1.0, "clip_norm": 0.5}
+CHARACTERS = ADAMW | {
+    "network": "tests.integration.characters:transformer",
+    "dataset": "tests.integration.characters:text",
+    "task": "next_token",
+    "depth": None,
+    "width": None,
+    "n_coarse_units": 1,
+}
+TABULAR = {
+    "network": "mlp",
+    "dataset": "tests.integration.characters:tabular",
+    "task": "regression",
+    "depth": 8,
+    "width": 12,
+    "learning_rate": 0.01,
+}
+
 
 @pytest.mark.parametrize(
     ("n_subnetworks", "options"),
@@ -60,6 +78,11 @@ ONE_STEP_IN_BFLOAT16 = ONE_STEP_IN_FLOAT32 | {"precision": "bfloat16", "channels
                 "width": 12,
             },
         ),
+        *((n, CHARACTERS) for n in (1, 2, 3, 6)),
+        (3, CHARACTERS | {"n_iterations": 2}),
+        (2, CHARACTERS | {"strategy": "data_parallel"}),
+        (2, CHARACTERS | {"strategy": "gpipe"}),
+        (3, TABULAR),
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12}),  # shares of 3, 3, 2
         (2, {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),
         (2, ONE_STEP_IN_BFLOAT16 | {"strategy": "gpipe", "network": "mlp", "depth": 6, "width": 12}),

@@ -7,6 +7,7 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from models.task import build_task
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, n_actors
 from orchestrator.plan import describe, tear_as_asked
@@ -17,7 +18,7 @@ from orchestrator.trial import Job, data_columns, run_trial
 def with_test_images(images, *, rows=slice(None)):
     """The images, of which those that validate are to be tested on too."""
     return replace(
-        images, test_images=images.validation_images[rows], test_labels=images.validation_labels[rows]
+        images, test_inputs=images.validation_inputs[rows], test_targets=images.validation_targets[rows]
     )
 
 
@@ -27,7 +28,10 @@ def run(config, images, store):
     group = placement_group(resources.bundles)
     try:
         job = Job(
-            config, tear_as_asked(config, describe(config, images)), resources, data_columns(images, config)
+            config,
+            tear_as_asked(config, describe(config, images)),
+            resources,
+            data_columns(images, config, build_task(config.task)),
         )
         run_trial(
             job,
@@ -60,7 +64,7 @@ def test_a_trial_that_was_interrupted_before_the_test_is_tested_alone(pooled, tr
     store = Store(tmp_path)
     row, epochs = run(config, images, store)
     assert (row["n_test"], row["test_error"]) == (0, None)
-    wrong = np.flatnonzero(images.validation_labels >= 0)[:7]
+    wrong = np.flatnonzero(images.validation_targets >= 0)[:7]
     row, again = run(config, with_test_images(images, rows=wrong), store)
     assert again == epochs  # nothing was trained again
     assert row["test_error"] * 7 / 100 == pytest.approx(round(row["test_error"] * 7 / 100))

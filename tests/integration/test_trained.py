@@ -37,9 +37,10 @@ def run(config, store, **options):
     images = images_of(config)
     resources = GangResources(n_actors(config.n_subnetworks, config.strategy), "cpu", cpus=0.1, gpus=0)
     group = placement_group(resources.bundles)
-    known = data_columns(images, config) | {"code_fingerprint": fingerprint(config.network)}
     tearing = tear_as_asked(config, describe(config, images))
+    known = data_columns(images, config, tearing.network.task)
     weights = initial_weights(config, tearing)
+    known |= {"code_fingerprint": fingerprint(config.network)}
     known |= {"initial_fingerprint": weights_fingerprint(weights)}
     job = Job(config, tearing, resources, known, weights)
     options = {"max_failures": 0, "timeout": 60.0, "progress": lambda row: None, "tell": print} | options

@@ -46,6 +46,15 @@ def test_a_change_of_the_code_is_told_and_a_change_of_its_looks_is_not(tmp_path)
     assert len({as_it_was, *changed}) == 4
 
 
+def test_libraries_of_an_environment_in_the_same_folder_have_no_part_in_it(tmp_path):
+    beside = tmp_path / "env" / "site-packages"
+    beside.mkdir(parents=True)
+    (beside / "library.py").write_text("A = 1\n")
+    net = f"import sys\nsys.path.append({str(beside)!r})\nimport library\n{NET}"
+    as_it_was = key(tmp_path, {"net.py": net})
+    assert key(tmp_path, {"env/site-packages/library.py": "A = 2\n"} | {"net.py": net}) == as_it_was
+
+
 def test_a_module_of_a_package_is_known_with_what_it_imports_beside_it(tmp_path):
     as_it_was = key(tmp_path, {}, "parts.blocks:block")
     assert key(tmp_path, {"parts/width.py": "WIDTH = 4\n"}, "parts.blocks:block") != as_it_was

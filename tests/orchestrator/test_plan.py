@@ -35,9 +35,9 @@ def table_of(plan, store=None, width=80):
 def test_every_trial_becomes_a_job_and_images_are_loaded_once():
     plan = plan_of(seed=(0, 1), train_subset=(None, 32))
     assert [job.config for job in plan.jobs] == replace(SMALL, seed=(0, 1), train_subset=(None, 32)).trials()
-    assert sorted(len(images.train_images) for images in plan.data.values()) == [32, 64]
+    assert sorted(len(images.train_inputs) for images in plan.data.values()) == [32, 64]
     for job in plan.jobs:
-        assert len(plan.data[data_key(job.config)].train_images) == (job.config.train_subset or 64)
+        assert len(plan.data[data_key(job.config)].train_inputs) == (job.config.train_subset or 64)
         assert sum(job.tearing.sizes) == 9
         assert job.tearing.n_subnetworks == job.config.n_subnetworks
         assert job.tearing.n_coarse_units == job.config.n_coarse_units
@@ -63,8 +63,8 @@ def broken_parquet(tmp_path):
         ({"depth": (30,)}, r"depth 30 is not 9n \+ 2: the nearest are 29 and 38"),
         ({"dataset": ("cifar",)}, "unknown data set 'cifar' .*did you mean cifar10"),
         ({"dataset": ("parquet:/nowhere",)}, "/nowhere is no folder of this machine"),
-        ({"batch_size": (65,)}, "--batch-size 65 is more than the 64 training images .*: lower it"),
-        ({"batch_size": (33,), "train_subset": (32,)}, "--batch-size 33 is more than the 32 training images"),
+        ({"batch_size": (65,)}, "--batch-size 65 is more than the 64 training samples .*: lower it"),
+        ({"batch_size": (33,), "train_subset": (32,)}, "--batch-size 33 is more than the 32 training"),
         ({"train_subset": (65,)}, r"65 .* is out of range: choose 4 \(its classes\) to 64"),
         ({"partition": ("even",)}, "unknown partition 'even': choose one of uniform"),
         ({"preprocess": ("pool",)}, "unknown preprocess 'pool': choose one of auto, strided, patch, stem"),
@@ -73,7 +73,7 @@ def broken_parquet(tmp_path):
         ({"network": ("alexnet",)}, "unknown network 'alexnet': choose one of resnet"),
         ({"network": ("no.such.module:net",)}, "'no.such.module:net' cannot be imported"),
         ({"network": ("math:pi",)}, "is a float, not a factory"),
-        ({"task": "regression"}, "Regression: no loss of outputs of shape"),
+        ({"task": "next_token"}, "next_token takes targets .samples, tokens. of whole numbers"),
         ({"task": "math:pi"}, "task 'math:pi' is a float: make it a"),
         (
             {"task": "tests.integration.expectation:Largest", "strategy": ("parareal", "data_parallel")},
@@ -321,6 +321,7 @@ def test_a_job_knows_its_data_for_the_store(tmp_path):
     (images,) = plan.data.values()
     known |= {"classes": '["a", "b"]', "data_fingerprint": images.fingerprint, "code_fingerprint": ""}
     known |= {"initial_fingerprint": None}
+    known |= {"vocabulary": None, "data_code_fingerprint": ""}
     assert [job.data for job in plan.jobs] == [
         known | {"crop": 0, "flip": False},
         known | {"crop": 2, "flip": False},

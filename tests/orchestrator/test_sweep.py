@@ -247,6 +247,6 @@ def test_refused_by_the_command_itself_without_a_traceback(tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "error: --batch-size 1000 is more than the 64 training images of synthetic:1x8x8x4x64: lower it"
+        "error: --batch-size 1000 is more than the 64 training samples of synthetic:1x8x8x4x64: lower it"
     ]
     assert list(tmp_path.iterdir()) == []

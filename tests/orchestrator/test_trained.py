@@ -43,7 +43,9 @@ def leave(store, config, epochs=(2, 3)):
     """What a trial of one process leaves in a store: weights that are all the epoch."""
     images = load_dataset(config.dataset)
     tearing = tear_as_asked(config, describe(config, images))
-    known = data_columns(images, config) | {"code_fingerprint": fingerprint(config.network, config.task)}
+    known = data_columns(images, config, tearing.network.task) | {
+        "code_fingerprint": fingerprint(config.network, config.task)
+    }
     record_untrained(Job(config, tearing, GangResources(1, "cpu", cpus=0.1, gpus=0), known), store)
     store.write(
         "epochs",

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.data.batches import Batches
+from orchestrator.data.data import Augmentation, Data
 from orchestrator.data.datasets import load_dataset
-from orchestrator.data.image_data import Augmentation, ImageData
 
 NONE = Augmentation()
 BOTH = Augmentation((2, 2), True)
@@ -28,10 +28,10 @@ def image_data(n=23, n_validation=11, c=3, h=8, w=6, *, frozen=False):
     ]
     for array in arrays:
         array.setflags(write=not frozen)
-    return ImageData("random", *arrays, n_classes=n, crop=True, flip=True)
+    return Data("random", *arrays, crop=True, flip=True)
 
 
-def raw(data: ImageData, images: torch.Tensor) -> np.ndarray:
+def raw(data: Data, images: torch.Tensor) -> np.ndarray:
     """Undo the normalisation."""
     mean, std = (np.array(x)[:, None, None] for x in (data.mean, data.std))
     pixels = (images.double().cpu().numpy() * std + mean) * 255
@@ -72,7 +72,7 @@ GOLDEN = {  # data set, augment, seed: checksums of the first and last batch of 
 }
 
 
-def checksum(data: ImageData, images: torch.Tensor, labels: torch.Tensor) -> str:
+def checksum(data: Data, images: torch.Tensor, labels: torch.Tensor) -> str:
     """Of the raw pixels and the labels: floats may differ from processor to processor."""
     content = raw(data, images).astype(np.uint8).tobytes() + labels.numpy().astype("<i4").tobytes()
     return sha256(content).hexdigest()[:8]
@@ -90,7 +90,7 @@ def test_batches_stay_what_they_have_always_been(name, augment, seed, dtype):
     for request in requests + requests[::-1] + in_turn:
         images, labels = batches.train(*request)
         assert checksum(data, images, labels) == golden[request]
-        assert torch.equal(batches.train_labels(*request), labels)
+        assert torch.equal(batches.train_targets(*request), labels)
 
 
 @given(st.integers(0, 2**40), st.integers(0, 3), st.integers(0, 5), st.booleans())
@@ -134,7 +134,7 @@ def test_epochs_steps_and_seeds_differ():
                 images, labels = batches.train(epoch, step)
                 assert torch.equal(labels, plain.train(epoch, step)[1])
                 orders.add(tuple(labels.tolist()))
-                forms = [crops(BOTH, x) for x in data.train_images[labels]]
+                forms = [crops(BOTH, x) for x in data.train_inputs[labels]]
                 pixels = raw(data, images)
                 augmented.add(tuple(f[x.tobytes()] for f, x in zip(forms, pixels, strict=True)))
     assert len(orders) == len(augmented) == 18
@@ -147,7 +147,7 @@ def test_epochs_steps_and_seeds_differ():
 def test_augmentation_against_plain_slicing(pad, flip):
     data, wanted = image_data(n=40), Augmentation(pad, flip)
     batches = Batches(data, batch_size=40, seed=3, augmentation=wanted)
-    forms = [crops(wanted, image) for image in data.train_images]
+    forms = [crops(wanted, image) for image in data.train_inputs]
     seen = []
     for epoch in range(15):
         images, labels = batches.train(epoch, 0)
@@ -167,7 +167,7 @@ def test_augmentation_against_plain_slicing(pad, flip):
 def test_without_augmentation_images_come_as_they_are():
     data = image_data()
     images, labels = Batches(data, batch_size=23, seed=0, augmentation=NONE).train(0, 0)
-    assert (raw(data, images) == data.train_images[labels]).all()
+    assert (raw(data, images) == data.train_inputs[labels]).all()
     assert images.mean((0, 2, 3)) == pytest.approx(np.zeros(3), abs=1e-6)
     assert images.std((0, 2, 3), correction=0) == pytest.approx(np.ones(3), abs=1e-6)
 
@@ -179,20 +179,20 @@ def test_validation_covers_all_images_in_order_unaugmented(dtype):
     images, labels = zip(*map(batches.validation, range(batches.validation.n_steps)), strict=True)
     assert [len(x) for x in labels] == [4, 4, 3]
     assert torch.cat(labels).tolist() == list(range(11))
-    assert (raw(data, torch.cat(images)) == data.validation_images).all()
+    assert (raw(data, torch.cat(images)) == data.validation_inputs).all()
     assert images[0].dtype == batches.train(0, 0)[0].dtype == dtype
 
 
 def test_labels_need_no_images():
     data, whole = image_data(), Batches(image_data(), batch_size=5, seed=0)
     batches = Batches(data, batch_size=5, seed=0)
-    object.__setattr__(data, "train_images", None)
-    assert torch.equal(batches.train_labels(1, 3), whole.train(1, 3)[1])
+    object.__setattr__(data, "train_inputs", None)
+    assert torch.equal(batches.train_targets(1, 3), whole.train(1, 3)[1])
     for step in range(batches.validation.n_steps):
-        labels = batches.validation.labels(step)
+        labels = batches.validation.targets(step)
         assert torch.equal(labels, whole.validation(step)[1])
         labels.zero_()  # what a user does to a batch stays in the batch
-    assert torch.equal(batches.validation.labels(0), whole.validation(0)[1])
+    assert torch.equal(batches.validation.targets(0), whole.validation(0)[1])
 
 
 def test_random_numbers_are_drawn_once_and_only_where_needed(monkeypatch):
@@ -200,7 +200,7 @@ def test_random_numbers_are_drawn_once_and_only_where_needed(monkeypatch):
     generator = Mock(wraps=torch.Generator)
     monkeypatch.setattr(torch, "Generator", generator)
     for step in range(4):
-        batches.train_labels(0, step)
+        batches.train_targets(0, step)
     assert generator.call_count == 1  # the order
     for step in range(4):
         batches.train(0, step)
@@ -229,9 +229,9 @@ def test_the_host_is_asked_once_an_epoch():
         with OnlyOn("meta"):
             for step in range(batches.n_train_steps):
                 batches.train(epoch, step)
-                batches.train_labels(epoch, step)
+                batches.train_targets(epoch, step)
             batches.validation(1)
-            batches.validation.labels(2)
+            batches.validation.targets(2)
 
 
 def test_read_only_arrays_are_shared_and_never_written_to():
@@ -241,7 +241,7 @@ def test_read_only_arrays_are_shared_and_never_written_to():
         batches = Batches(data, batch_size=5, seed=0)
         batches.train(0, 0), batches.validation(0)  # shared when first needed
     writable = Batches(image_data(), batch_size=5, seed=0)
-    before = data.train_images.copy(), data.validation_labels.copy()
+    before = data.train_inputs.copy(), data.validation_targets.copy()
     for mine, theirs in (
         (batches.train(0, 1), writable.train(0, 1)),
         (batches.validation(0), writable.validation(0)),
@@ -249,15 +249,15 @@ def test_read_only_arrays_are_shared_and_never_written_to():
         assert same(mine, theirs)
         for tensor in mine:
             tensor.zero_()  # what a user does to a batch stays in the batch
-    assert (data.train_images == before[0]).all()
-    assert (data.validation_labels == before[1]).all()
+    assert (data.train_inputs == before[0]).all()
+    assert (data.validation_targets == before[1]).all()
 
 
 def test_images_are_not_copied_on_the_cpu():
     data = image_data(n=3)
     batches = Batches(data, batch_size=3, seed=0, augmentation=NONE)
     before = batches.train(0, 0)[0]
-    data.train_images[:] = 255 - data.train_images
+    data.train_inputs[:] = 255 - data.train_inputs
     assert not torch.equal(batches.train(0, 0)[0], before)
 
 
@@ -272,7 +272,7 @@ def test_steps_outside_the_epoch(step):
     batches = Batches(image_data(n=23, n_validation=20), batch_size=5, seed=0)
     with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
         batches.train(0, step)
-    for request in (batches.validation, batches.validation.labels):
+    for request in (batches.validation, batches.validation.targets):
         with pytest.raises(IndexError, match=rf"step {step} is not in 0..3"):
             request(step)
 
@@ -297,7 +297,7 @@ def test_no_step_waits_for_a_gpu():
         for epoch in range(3):
             for step in range(batches.n_train_steps):
                 batches.train(epoch, step)
-                batches.train_labels(epoch, step)
-        batches.validation(1), batches.validation.labels(2)
+                batches.train_targets(epoch, step)
+        batches.validation(1), batches.validation.targets(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -8,8 +8,8 @@ import scipy.io
 from torchvision.datasets import CIFAR10, MNIST, SVHN
 from torchvision.datasets.utils import calculate_md5
 
+from orchestrator.data.data import Augmentation
 from orchestrator.data.datasets import DatasetError, load_dataset
-from orchestrator.data.image_data import Augmentation
 from tests.orchestrator.data.files import noise
 
 # digits
@@ -18,34 +18,34 @@ from tests.orchestrator.data.files import noise
 def test_digits_are_all_there_stratified_and_disjoint():
     data = load_dataset("digits")
     published = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-    train = np.bincount(data.train_labels)
-    assert (train + np.bincount(data.validation_labels) == published).all()
+    train = np.bincount(data.train_targets)
+    assert (train + np.bincount(data.validation_targets) == published).all()
     assert (abs(train - 0.8 * np.array(published)) <= 1).all()
-    pixels = {x.tobytes() for x in data.train_images} | {x.tobytes() for x in data.validation_images}
+    pixels = {x.tobytes() for x in data.train_inputs} | {x.tobytes() for x in data.validation_inputs}
     assert len(pixels) == 1797
-    assert data.train_images.dtype == np.uint8
-    assert data.train_images.max() == 255
-    assert data.train_labels.dtype == np.int64
-    assert (data.input_shape, data.n_classes) == ((1, 8, 8), 10)
+    assert data.train_inputs.dtype == np.uint8
+    assert data.train_inputs.max() == 255
+    assert data.train_targets.dtype == np.int64
+    assert (data.input_shape, len(data.classes)) == ((1, 8, 8), 10)
     assert data.augmentation() == Augmentation((0, 0), False)
 
 
 def test_digits_split_is_the_same_every_time():
     first, second = load_dataset("digits"), load_dataset("digits")
-    assert (first.train_images == second.train_images).all()
-    assert (first.validation_labels == second.validation_labels).all()
+    assert (first.train_inputs == second.train_inputs).all()
+    assert (first.validation_targets == second.validation_targets).all()
 
 
 def test_synthetic():
     data = load_dataset("synthetic")
-    assert data.train_images.shape == (1024, 3, 32, 32)
-    assert data.validation_images.shape == (256, 3, 32, 32)
-    assert data.n_classes == 10
+    assert data.train_inputs.shape == (1024, 3, 32, 32)
+    assert data.validation_inputs.shape == (256, 3, 32, 32)
+    assert len(data.classes) == 10
     again = load_dataset("synthetic")
-    assert (data.train_images == again.train_images).all()
+    assert (data.train_inputs == again.train_inputs).all()
     small = load_dataset("synthetic:1x4x6x7x7")
-    assert small.train_images.shape == (7, 1, 4, 6)
-    assert sorted(small.train_labels) == list(range(7))
+    assert small.train_inputs.shape == (7, 1, 4, 6)
+    assert sorted(small.train_targets) == list(range(7))
 
 
 # torchvision's sets, from small files in their own formats
@@ -87,10 +87,10 @@ def test_cifar10_layout(monkeypatch, tmp_path):
     meta = {**CIFAR10.meta, "md5": calculate_md5(root / "batches.meta")}
     monkeypatch.setattr(CIFAR10, "meta", meta)
     data = load_dataset("cifar10", data_dir=tmp_path)
-    assert (data.train_images == images[:10]).all()
-    assert (data.validation_images == images[10:]).all()
-    assert data.validation_labels.tolist() == [0, 1]
-    assert data.train_images.flags.c_contiguous
+    assert (data.train_inputs == images[:10]).all()
+    assert (data.validation_inputs == images[10:]).all()
+    assert data.validation_targets.tolist() == [0, 1]
+    assert data.train_inputs.flags.c_contiguous
     assert data.classes == ("plane", "car")
     assert data.augmentation() == Augmentation((4, 4), True)
 
@@ -117,8 +117,8 @@ def test_svhn_layout(monkeypatch, tmp_path):
         published[split] = [published[split][0], file.name, calculate_md5(file)]
     monkeypatch.setattr(SVHN, "split_list", published)
     data = load_dataset("svhn", data_dir=tmp_path)
-    assert (data.train_images == images).all()
-    assert data.validation_labels.tolist() == [0, 1, 0, 1]
+    assert (data.train_inputs == images).all()
+    assert data.validation_targets.tolist() == [0, 1, 0, 1]
     assert data.augmentation() == Augmentation((4, 4), False)
 
 
@@ -135,9 +135,9 @@ def test_mnist_layout(tmp_path):
     root = tmp_path / MNIST.__name__ / "raw"
     write_mnist(root, images[:, 0], labels)
     data = load_dataset("mnist", data_dir=tmp_path)
-    assert (data.train_images == images).all()
-    assert data.train_labels.tolist() == [2, 0, 1]
-    assert data.train_labels.dtype == np.int64
+    assert (data.train_inputs == images).all()
+    assert data.train_targets.tolist() == [2, 0, 1]
+    assert data.train_targets.dtype == np.int64
     assert data.augmentation() == Augmentation((0, 0), False)
 
     (root / "train-images-idx3-ubyte").write_bytes(b"something else entirely")

@@ -10,10 +10,10 @@ from tests.orchestrator.data.files import noise, write_folder
 def test_subsets_keep_images_with_their_labels():
     whole = load_dataset("digits")
     part = load_dataset("digits", train_subset=100, validation_subset=20)
-    assert set(np.bincount(part.train_labels)) <= {9, 10, 11}
-    assert (np.bincount(part.validation_labels) == 2).all()
-    label_of = {x.tobytes(): y for x, y in zip(whole.train_images, whole.train_labels, strict=True)}
-    assert [label_of[x.tobytes()] for x in part.train_images] == part.train_labels.tolist()
+    assert set(np.bincount(part.train_targets)) <= {9, 10, 11}
+    assert (np.bincount(part.validation_targets) == 2).all()
+    label_of = {x.tobytes(): y for x, y in zip(whole.train_inputs, whole.train_targets, strict=True)}
+    assert [label_of[x.tobytes()] for x in part.train_inputs] == part.train_targets.tolist()
 
 
 @pytest.mark.parametrize("subset", [{"train_subset": 1439}, {"train_subset": 9}])
@@ -91,9 +91,9 @@ HELD_OUT = np.arange(3)
 def test_registering_a_function_is_all_a_new_data_set_needs(load):
     images = noise(3)
     data = load(Source(HELD_OUT, HELD_OUT, lambda train, validation: (images[train], images[validation])))
-    assert (data.train_images == images).all()
+    assert (data.train_inputs == images).all()
     assert data.classes == ("0", "1", "2")
-    assert len(data.test_images) == 0
+    assert len(data.test_inputs) == 0
 
 
 @pytest.mark.parametrize(
@@ -107,17 +107,17 @@ def test_registering_a_function_is_all_a_new_data_set_needs(load):
 )
 def test_classes_are_numbered_by_sorted_value(load, labels, classes):
     data = load(Source(labels, labels, in_memory(noise(3), noise(3))))
-    assert data.train_labels.tolist() == data.validation_labels.tolist() == [1, 2, 0]
-    assert data.train_labels.dtype == np.int64
+    assert data.train_targets.tolist() == data.validation_targets.tolist() == [1, 2, 0]
+    assert data.train_targets.dtype == np.int64
     assert data.classes == classes
 
 
 def test_a_third_split_is_the_test_split(load):
     images = [noise(6), noise(3), noise(3)]
     data = load(Source(LABELS, HELD_OUT, in_memory(*images), test_labels=HELD_OUT), train_subset=3)
-    assert len(data.train_images) == 3
-    assert (data.test_images == images[2]).all()
-    assert data.test_labels.tolist() == [0, 1, 2]
+    assert len(data.train_inputs) == 3
+    assert (data.test_inputs == images[2]).all()
+    assert data.test_targets.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

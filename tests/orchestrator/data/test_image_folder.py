@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from orchestrator.data.data import Augmentation
 from orchestrator.data.datasets import DatasetError, Reading, load_dataset
-from orchestrator.data.image_data import Augmentation
 from tests.orchestrator.data.files import encode, noise, write_folder
 
 ONE = noise(1)[0]
@@ -26,12 +26,12 @@ def test_round_trip(tmp_path, validation, below):
     names += [f"{validation}/dog/9.png", "test/bird/8.png"]
     write_folder(tmp_path, {below + name: image for name, image in zip(names, images, strict=True)})
     data = load(tmp_path)
-    assert data.train_labels.tolist() == [0, 1, 1, 2]  # bird, cat, cat, dog
-    assert (data.train_images == images[[2, 0, 1, 3]]).all()
-    assert data.validation_labels.tolist() == [2]
-    assert (data.validation_images == images[4:5]).all()
-    assert data.test_labels.tolist() == [0]
-    assert (data.test_images == images[5:]).all()
+    assert data.train_targets.tolist() == [0, 1, 1, 2]  # bird, cat, cat, dog
+    assert (data.train_inputs == images[[2, 0, 1, 3]]).all()
+    assert data.validation_targets.tolist() == [2]
+    assert (data.validation_inputs == images[4:5]).all()
+    assert data.test_targets.tolist() == [0]
+    assert (data.test_inputs == images[5:]).all()
     assert data.classes == ("bird", "cat", "dog")
     assert data.augmentation() == Augmentation()
     assert f"validated on its split {validation}" in data.remarks
@@ -47,12 +47,12 @@ def test_one_folder_is_cut_in_two_where_a_fraction_is_asked_for(tmp_path):
     ):
         load(tmp_path)
     data = load(tmp_path, validation_fraction=0.2)
-    assert (len(data.train_images), len(data.validation_images)) == (16, 4)
-    assert np.bincount(data.validation_labels).tolist() == [2, 2]
-    seen = {x.tobytes() for x in (*data.train_images, *data.validation_images)}
+    assert (len(data.train_inputs), len(data.validation_inputs)) == (16, 4)
+    assert np.bincount(data.validation_targets).tolist() == [2, 2]
+    seen = {x.tobytes() for x in (*data.train_inputs, *data.validation_inputs)}
     assert seen == {x.tobytes() for x in images}
     label_of = {x.tobytes(): i % 2 for i, x in enumerate(images)}
-    assert [label_of[x.tobytes()] for x in data.validation_images] == data.validation_labels.tolist()
+    assert [label_of[x.tobytes()] for x in data.validation_inputs] == data.validation_targets.tolist()
     assert "validated on 4 of its 20 training images, a share of each class: no split does" in data.remarks
 
 
@@ -69,7 +69,7 @@ def test_what_is_no_image_is_left_out_and_counted(tmp_path):
         },
     )
     data = load(tmp_path)
-    assert data.train_labels.tolist() == [0, 1]
+    assert data.train_targets.tolist() == [0, 1]
     assert data.classes == ("cat", "dog")
     (left_out,) = [remark for remark in data.remarks if remark.startswith("left out")]
     assert set(left_out.removeprefix("left out: ").split(", ")) == {
@@ -83,7 +83,7 @@ def test_every_folder_is_read_once_whatever_links_there_are(tmp_path):
     (tmp_path / "train/dog/up").symlink_to("../..")
     (tmp_path / "train/dog/more").symlink_to(tmp_path / "elsewhere")
     data = load(tmp_path)
-    assert data.train_labels.tolist() == [0, 1, 1]
+    assert data.train_targets.tolist() == [0, 1, 1]
     for link in ("cat/self", "dog/up"):
         said = f"{tmp_path}/train/{link} is a link to a folder that is read already: left out"
         assert said in data.remarks
@@ -91,7 +91,7 @@ def test_every_folder_is_read_once_whatever_links_there_are(tmp_path):
 
 def test_test_images_without_labels_are_left_out(tmp_path):
     data = load(write_folder(tmp_path, SOUND | {"test/1.png": ONE}))
-    assert len(data.test_images) == 0
+    assert len(data.test_inputs) == 0
     assert "its split test has no labels (no folders of classes): no test error" in data.remarks
 
 
@@ -105,7 +105,7 @@ def test_test_images_without_labels_are_left_out(tmp_path):
 def test_formats(tmp_path, file, file_format):
     flat = np.full((3, 8, 8), 85, np.uint8)
     write_folder(tmp_path, SOUND | {f"train/cat/{file}": encode(flat, file_format)})
-    assert load(tmp_path).train_labels.tolist() == [0, 0, 1]
+    assert load(tmp_path).train_targets.tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_images_of_any_size_are_brought_to_one(tmp_path):
     write_folder(tmp_path, SOUND | {"train/cat/1.png": wide, "train/dog/1.png": tall})
     data = load(tmp_path, image_size=5)
     assert data.input_shape == (3, 5, 5)
-    assert (data.train_images[0, :, :, 1:4] == 200).all()
-    assert (data.train_images[1, :, 1:4] == 100).all()
+    assert (data.train_inputs[0, :, :, 1:4] == 200).all()
+    assert (data.train_inputs[1, :, 1:4] == 100).all()
 
 
 GREY = noise(1, c=1)[0]
@@ -176,9 +176,9 @@ def test_all_broken_images_are_named_and_can_be_left_out(tmp_path):
     assert all(str(tmp_path / name) in str(error.value) for name in broken)
     assert "train/a/3.png is a Git LFS pointer (run git lfs pull)" in str(error.value)
     data = load(tmp_path, skip_broken=True)
-    assert (data.train_images == images[:2]).all()
-    assert (data.validation_images == images[2:4]).all()
-    assert data.train_labels.tolist() == data.validation_labels.tolist() == [0, 1]
+    assert (data.train_inputs == images[:2]).all()
+    assert (data.validation_inputs == images[2:4]).all()
+    assert data.train_targets.tolist() == data.validation_targets.tolist() == [0, 1]
     assert "left out: 4 broken images of 8" in data.remarks
     (tmp_path / "train/a/1.png").write_bytes(b"broken too")
     with pytest.raises(DatasetError, match="without its broken images the train split lacks a class"):

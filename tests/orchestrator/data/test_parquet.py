@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.data.data import Augmentation
 from orchestrator.data.datasets import DatasetError, Reading, load_dataset
-from orchestrator.data.image_data import Augmentation
 from orchestrator.data.splits import stratified
 from tests.orchestrator.data.files import STRUCT, encode, noise, structs, write_parquet
 
@@ -37,35 +37,35 @@ def test_round_trip_over_several_files(tmp_path):
         )  # fmt: skip
     write_parquet(tmp_path / "validation-0.parquet", [encode(images[9])], [0])
     data = load(tmp_path)
-    assert (data.train_images == images[:9]).all()
-    assert data.train_labels.tolist() == labels[:9]
-    assert (data.validation_images == images[9:]).all()
-    assert data.n_classes == 3
+    assert (data.train_inputs == images[:9]).all()
+    assert data.train_targets.tolist() == labels[:9]
+    assert (data.validation_inputs == images[9:]).all()
+    assert len(data.classes) == 3
     assert data.augmentation() == Augmentation()
 
     part = load(tmp_path, train_subset=5)
     index = {x.tobytes(): i for i, x in enumerate(images)}
-    rows = [index[x.tobytes()] for x in part.train_images]
-    assert [labels[row] for row in rows] == part.train_labels.tolist()
+    rows = [index[x.tobytes()] for x in part.train_inputs]
+    assert [labels[row] for row in rows] == part.train_targets.tolist()
     assert len(set(rows)) == 5
 
 
 def test_the_test_split_is_unseen_until_it_is_asked_for(parquet):
     write_parquet(parquet / "test-0.parquet", [IMAGE] * 3, [1, 1, 0])
     data = load(parquet)
-    assert (len(data.validation_images), data.test_labels.tolist()) == (2, [1, 1, 0])
+    assert (len(data.validation_inputs), data.test_targets.tolist()) == (2, [1, 1, 0])
     asked = load(parquet, validation_split="test")
-    assert (asked.validation_labels.tolist(), len(asked.test_images)) == ([1, 1, 0], 0)
+    assert (asked.validation_targets.tolist(), len(asked.test_inputs)) == ([1, 1, 0], 0)
     write_parquet(parquet / "test-0.parquet", [IMAGE] * 3, [-1, -1, -1])  # as hubs mark what they keep secret
     secret = load(parquet)
-    assert len(secret.test_images) == 0
+    assert len(secret.test_inputs) == 0
     assert "its split test has no labels (all are -1): no test error" in secret.remarks
 
 
 def test_a_test_split_without_labels_is_left_out_and_never_read_with_other_labels(parquet):
     write_parquet(parquet / "test-0.parquet", [IMAGE] * 3, [5, 6, 7], label=None, id=pa.array([0, 1, 0]))
     data = load(parquet)
-    assert len(data.test_images) == 0
+    assert len(data.test_inputs) == 0
     assert "its split test has no labels (no column label): no test error" in data.remarks
     write_parquet(parquet / "val-0.parquet", [IMAGE] * 2, [5, 6], label=None, id=pa.array([0, 1]))
     with pytest.raises(DatasetError, match=r"val-0.parquet has no column 'label', as other files have"):
@@ -88,7 +88,7 @@ def test_layouts_of_hubs(tmp_path, names):
     write_parquet(tmp_path / ".cache" / names[0], [IMAGE], [7])
     write_parquet(tmp_path / "partial-train" / "0000.parquet", [IMAGE], [7])
     data = load(tmp_path)
-    assert (len(data.train_images), len(data.validation_images)) == (3, 2)
+    assert (len(data.train_inputs), len(data.validation_inputs)) == (3, 2)
     assert "left out, of no known split: partial-train/0000.parquet" in data.remarks
 
 
@@ -107,7 +107,7 @@ VIEW = pa.struct([("bytes", pa.binary_view()), ("path", pa.string())])
 )
 def test_columns_of_encoded_images(parquet, images):
     write_parquet(parquet / "train-0.parquet", [None] * 4, [0, 1, 0, 1], image=images)
-    assert len(load(parquet).train_images) == 4
+    assert len(load(parquet).train_inputs) == 4
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_labels_of_any_kind_are_numbered_by_sorted_value(tmp_path, values, class
         )
     data = load(tmp_path)
     assert data.classes == classes
-    assert data.train_labels.tolist() == data.validation_labels.tolist() == numbers
+    assert data.train_targets.tolist() == data.validation_targets.tolist() == numbers
 
 
 def test_the_names_that_a_hub_gives_numbered_classes_are_kept(parquet):
@@ -156,7 +156,7 @@ def test_only_the_subset_is_decoded(parquet):
     kept = stratified(np.array([0, 1, 0, 1]), 2)
     broken = [x if row in kept else b"broken" for row, x in enumerate(contents)]
     write_parquet(parquet / "train-0.parquet", broken, [0, 1, 0, 1])
-    assert len(load(parquet, train_subset=2).train_images) == 2
+    assert len(load(parquet, train_subset=2).train_inputs) == 2
     with pytest.raises(DatasetError, match=r"train-0.parquet, row \d"):
         load(parquet)
 
@@ -166,9 +166,9 @@ def test_many_row_groups_of_several_batches(tmp_path):
     table = pa.table({"image": structs([encode(x) for x in images]), "label": pa.array(np.arange(900) % 2)})
     pq.write_table(table, tmp_path / "train.parquet", row_group_size=400)
     write_parquet(tmp_path / "val.parquet", [encode(images[0])], [0])
-    assert (load(tmp_path).train_images == images).all()
+    assert (load(tmp_path).train_inputs == images).all()
     kept = stratified(np.arange(900) % 2, 7)
-    assert (load(tmp_path, train_subset=7).train_images == images[kept]).all()
+    assert (load(tmp_path, train_subset=7).train_inputs == images[kept]).all()
 
 
 @pytest.mark.parametrize(

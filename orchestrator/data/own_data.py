@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from ray import cloudpickle
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -235,6 +234,8 @@ def _remark(train: tuple[Array, Array]) -> str:
 
 def _check_augmentation(data: Data, augmentation: OwnAugmentation) -> None:
     """See that a user's augmentation returns a like batch, the same in every process."""
+    from ray import cloudpickle  # without Ray there is nobody to send it to
+
     what = f"{data.name}: the augmentation"
     if not callable(augmentation):
         raise DatasetError(f"{what} is {_kind(augmentation)}: give a function of a batch and a generator")

@@ -11,6 +11,8 @@ _QUICKSTART = Sweep(
     width=8,
     partition="staggered",
     coarse="shortcut",
+    epochs=6,
+    milestones=(4, 5),
 )
 
 _PAPER = Sweep(

@@ -23,6 +23,8 @@ BELOW = 36
 """Points from the axes down to the legend, for ticks and the axis's name."""
 MAX_COLUMNS = 3
 TITLE_WIDTH = 48
+NOTE_WIDTH = 78
+"""Characters of a note that fit below a panel."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Chart:
                 axes.set_title("\n".join(title), fontsize="medium")
             for axes in grid[len(self.panels) :]:
                 axes.remove()
-            note = textwrap.fill(self.note, 2 * TITLE_WIDTH * n_columns)
+            note = textwrap.fill(self.note, NOTE_WIDTH * n_columns)
             figure.supxlabel(note, fontsize="small", color="0.3")
         return figure
 

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -59,7 +60,7 @@ class EpochReport:
     metrics: dict[str, float] = field(default_factory=dict)
 
 
-class Actor:
+class Actor(ABC):
     """Base of the actors of a gang.
 
     Args:
@@ -194,19 +195,19 @@ class Actor:
         self.complete_gradients()
         return self.optimizer.square_norm()
 
-    def complete_gradients(self) -> None:
+    def complete_gradients(self) -> None:  # noqa: B027 - for most there is nothing to add
         """Add what other actors contribute to the gradients of what this one trains."""
 
     def whole_square_norm(self, square_norm: float) -> float:
         """The sum of the squares of all gradients of the network, of which this actor has a part."""
         return square_norm
 
+    @abstractmethod
     def validate(self, images: HeldOut) -> Totals | None:
         """Loss and error over images that are held out, in step with the other actors.
 
         The module is in evaluation mode. None, or nothing added up, from an actor that computes no loss.
         """
-        raise NotImplementedError
 
     def test(self, epoch: int) -> float | None:
         """The task's figure on the test images after an epoch (1-based), in step with the other actors.

@@ -34,8 +34,13 @@ def module():
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 3))
 
 
+class Whole(Actor):
+    def validate(self, images):
+        return None
+
+
 def make_actor(part="subnetwork-1", **options):
-    actor = Actor(
+    actor = Whole(
         replace(CONFIG, **options), TEARING, DATA, GangResources(3, "cpu", cpus=0.1, gpus=0.0), part=part
     )
     actor.own(module())

@@ -12,8 +12,8 @@ sweep: .venv/.installed            ## run the quickstart sweep: real images, rea
 test: .venv/.installed             ## run the tests
 	$(BIN)/python -m pytest $(SHARED)
 
-test-quick: .venv/.installed       ## run those that start no Ray, in a minute
-	$(BIN)/python -m pytest $(SHARED) -m 'not (cluster or ray)'
+test-quick: .venv/.installed       ## run the quick ones: no Ray, no other process, no report
+	$(BIN)/python -m pytest $(SHARED) -m 'not (cluster or ray or slow)'
 
 check: .venv/.installed            ## lint, format and type checks
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

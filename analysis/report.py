@@ -76,6 +76,7 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
         files += [folder / f"{name}.png", folder / f"{name}.svg"]
         figure = chart.figure()
         figure.savefig(files[-2], dpi=200)
+        figure.set_layout_engine("none")  # it is laid out by now
         with matplotlib.rc_context({"svg.hashsalt": name}):
             figure.savefig(files[-1], metadata={"Date": None})
     for name, (table, text) in tables.items():

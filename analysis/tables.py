@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis import published
 from analysis.configuration import identify, one_row_each
@@ -186,6 +185,8 @@ def _welch(sample: np.ndarray, baseline: np.ndarray) -> tuple[float, float, floa
     difference = float(sample.mean() - baseline.mean())
     if min(len(sample), len(baseline)) < 2 or (np.ptp(sample) == 0 and np.ptp(baseline) == 0):
         return difference, np.nan, np.nan
+    from scipy import stats  # takes a second to load: only where there are seeds to compare
+
     with warnings.catch_warnings():
         # Seeds with the same error (a few hundred validation images) are no loss of precision.
         warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)

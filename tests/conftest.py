@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Two processes of each Ray that import torch for nothing: Tune's trials do not fit them.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,28 @@ settings.load_profile("project")
 TESTS = Path(__file__).parent
 START_RAY = ("integration", "benchmarks", "cluster")
 """Folders of tests that start Ray, in a process of their own if not in the test's."""
-LONGEST_FIRST = ("recovery", "gang_placement", "strategies", "faults", "sweep_command", "own_network_sweep")
+SLOW = (
+    *("report", "page", "worth_it", "summary", "notebook", "command"),
+    *("sweep", "plan", "forecast", "status", "optimizer", "links", "fitting"),
+    *("imports", "extending_page", "own_data_page", "own_network_page"),
+)
+"""Those that draw reports, plan large networks or start processes: not among the quick ones."""
+LONGEST_FIRST = ("recovery", "faults", "sweep_command", "run", "own_data_sweep", "own_network_sweep")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # pytest-xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Mark tests that start Ray; tests that share something of their module stay together."""
     for item in items:
         folder = item.path.relative_to(TESTS).parts[0]
         if folder in START_RAY or "local_ray" in item.fixturenames:
             item.add_marker("ray")
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker("slow")
         if folder not in ("integration", "benchmarks") or _shares_what_its_module_has(item):
             item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(TESTS))))
     items.sort(key=_turn)  # leaves the order of what takes its turn together
+    yield
 
 
 def _shares_what_its_module_has(item: pytest.Item) -> bool:
@@ -47,11 +57,16 @@ def _shares_what_its_module_has(item: pytest.Item) -> bool:
 
 
 def _turn(item: pytest.Item) -> int:
-    """The longest first, so that no process is left alone with one; what measures time in the quiet end."""
-    if item.get_closest_marker("ray") is None:
-        return len(LONGEST_FIRST) + 1
+    """The longest first, so that no process is left alone with one; what measures time in the quiet end.
+
+    Those that use the process's own Ray come together, so that it is started once.
+    """
     name = item.path.stem.removeprefix("test_")
-    return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+    if item.get_closest_marker("ray") is None:
+        return len(LONGEST_FIRST) + 2
+    if name in LONGEST_FIRST:
+        return LONGEST_FIRST.index(name)
+    return len(LONGEST_FIRST) + ("local_ray" in item.fixturenames)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,12 +21,10 @@ from tests.integration.pool import Pool
 GangFactory = Callable[[TrialConfig], Gang]
 
 
-@pytest.fixture(scope="module")
-def pool(local_ray: None) -> Iterator[Pool]:
+@pytest.fixture(scope="session")
+def pool(local_ray: None) -> Pool:
     """Processes for the actors of one gang after the other."""
-    pool = Pool()
-    yield pool
-    pool.close()
+    return Pool()
 
 
 @pytest.fixture

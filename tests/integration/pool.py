@@ -18,6 +18,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.idle: list[Any] = []
+        self.node = ""
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is Ray's own."""
@@ -25,6 +26,9 @@ class Pool:
 
     def remote(self, actor: type) -> Any:
         """What starts an actor of this class, whatever it reserves."""
+
+        if self.node != (node := ray.get_runtime_context().get_node_id()):
+            self.idle, self.node = [], node  # another Ray since
 
         def start(*args: Any) -> _Handle:
             process = self.idle.pop() if self.idle else _Process.remote()
@@ -37,11 +41,6 @@ class Pool:
         """Have the process forget the actor."""
         ray.get(actor.process.leave.remote(), timeout=30)
         self.idle.append(actor.process)
-
-    def close(self) -> None:
-        """End the processes."""
-        for process in self.idle:
-            ray.kill(process)
 
 
 class _Handle:

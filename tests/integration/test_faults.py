@@ -9,7 +9,6 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -45,10 +44,9 @@ def freeze_for_a_while(command):
 
 def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_written(finished, tmp_path):
     faults = {
-        ("N = 1: ", "epoch 1/3"): of("SerialActor", psutil.Process.suspend),
-        ("N = 1: ", "epoch 2/3"): freeze_for_a_while,
-        ("N = 2: ", "epoch 1/3"): of(TRIAL, psutil.Process.kill),
-        ("N = 2: ", "epoch 2/3"): of(TRIAL, psutil.Process.suspend),
+        ("N = 1: ", "epoch 1/3"): of(TRIAL, psutil.Process.kill),
+        ("N = 1: ", "epoch 2/3"): of(TRIAL, psutil.Process.suspend),
+        ("N = 2: ", "epoch 1/3"): freeze_for_a_while,
     }
     store = tmp_path / "store"
     command = Command(*UNTIMED, "--timeout", str(TIMEOUT), "--store", str(store))
@@ -62,7 +60,6 @@ def test_killed_and_frozen_processes_change_no_number_and_nothing_private_is_wri
                 assert (status, refusal.count("another sweep is running on")) == (2, 1), refusal
     assert command.process.wait() == 0, output
     assert faults == {}, output
-    assert "no sign of life from network for" in output
     assert output.count("its process was lost: going on from the last checkpoint") == 2
     expect_the_numbers_of(finished, store)
     assert command.await_end_of_descendants(30) == []
@@ -108,8 +105,9 @@ def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path)
     assert command.await_end_of_descendants(30) == []
 
 
-def test_a_lost_head_is_noticed_on_one_machine_too(tmp_path):
-    command = Command(*UNTIMED, "--epochs", "200", "--n-subnetworks", "1", "--store", str(tmp_path))
+def test_a_lost_head_is_noticed_and_the_same_command_goes_on(tmp_path):
+    options = [*UNTIMED, "--epochs", "200", "--n-subnetworks", "1", "--store", str(tmp_path)]
+    command = Command(*options)
     next(line for line in command.lines() if "epoch 1/200" in line)
     (head,) = (child for child in command.descendants() if child.name() == "gcs_server")
     head.kill()
@@ -119,6 +117,13 @@ def test_a_lost_head_is_noticed_on_one_machine_too(tmp_path):
     assert status == 1, output
     assert "its Ray cluster is gone: every finished epoch is in" in output
     assert command.await_end_of_descendants(30) == []
+
+    done = len(epochs(tmp_path))
+    again = Command(*options)
+    first = next(line for line in again.lines() if "/200" in line)
+    assert int(re.search(r"epoch (\d+)/200", first)[1]) in (done, done + 1)  # its checkpoint may be missing
+    again.process.terminate()
+    assert again.finish()[0] == 128 + signal.SIGTERM
 
 
 @pytest.fixture
@@ -169,40 +174,20 @@ def test_a_full_disk_ends_the_sweep_with_its_name_and_once_there_is_room_it_goes
     expect_the_numbers_of(finished, store)
 
 
-@contextmanager
-def a_cluster():
+@pytest.fixture
+def cluster():
     """A cluster of one node, that others may join."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
+    yield cluster
+    cluster.shutdown()
 
 
-def on(cluster, store, n):
-    options = ["--n-subnetworks", n, "--cpus-per-actor", "1"]
-    return Command(*UNTIMED, *options, "--address", cluster.address, "--store", str(store))
-
-
-def test_a_lost_node_changes_no_number_and_after_a_lost_cluster_the_same_command_goes_on(finished, tmp_path):
-    with a_cluster() as cluster:
-        lose_a_node(cluster, tmp_path / "one")
-        expect_the_numbers_of(finished, tmp_path / "one")
-        lose_all(cluster, tmp_path / "two")
-    assert 1 <= len(epochs(tmp_path / "two")) < 3
-    with a_cluster() as cluster:
-        cluster.add_node(num_cpus=2)
-        status, output = on(cluster, tmp_path / "two", "1").finish()
-    assert status == 0, output
-    assert "epoch 1/3" not in output
-    expect_the_numbers_of(finished, tmp_path / "two")
-
-
-def lose_a_node(cluster, store):
+def test_a_lost_node_changes_no_number(finished, cluster, tmp_path):
     node = cluster.add_node(num_cpus=2)
-    command = on(cluster, store, "2")
+    options = ["--n-subnetworks", "2", "--cpus-per-actor", "1", "--address", cluster.address]
+    command = Command(*UNTIMED, *options, "--store", str(tmp_path))
     output = ""
     for line in command.lines():
         output += line
@@ -212,14 +197,4 @@ def lose_a_node(cluster, store):
             cluster.add_node(num_cpus=2)
     assert command.process.wait() == 0, output
     assert "lost 1 of 4 gangs" in output
-
-
-def lose_all(cluster, store):
-    command = on(cluster, store, "1")
-    next(line for line in command.lines() if "epoch 1/3" in line)
-    cluster.shutdown()
-    start = time.monotonic()
-    status, output = command.finish()
-    assert status == 1, output
-    assert time.monotonic() - start < 30
-    assert "its Ray cluster is gone: every finished epoch is in" in output
+    expect_the_numbers_of(finished, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
 from orchestrator import cluster
 from orchestrator.actors.gang import Gang
@@ -58,16 +58,14 @@ def seen(hosts: Available, trial):
     return run
 
 
-@pytest.fixture
-def places(seen):
-    """The same; how many GPUs the host of each actor has."""
-    return lambda n, **options: seen(n, gpus_where, **options)
+def gpus_of(host: str) -> int:
+    (node,) = [node for node in ray.nodes() if node["NodeID"] == host]
+    return int(node["Resources"].get("GPU", 0))
 
 
 def gpus_where(actor) -> int:
-    node_id = actors(actor._actor_id.hex())["Address"]["NodeID"]
-    (node,) = [node for node in ray.nodes() if node["NodeID"] == node_id]
-    return int(node["Resources"].get("GPU", 0))
+    """How many GPUs the host of the actor has."""
+    return gpus_of(actors(actor._actor_id.hex())["Address"]["NodeID"])
 
 
 def own_gpu(actor) -> str:
@@ -81,12 +79,19 @@ def test_every_host_is_seen(hosts: Available) -> None:
 
 
 @pytest.mark.parametrize(("n", "expected"), [(3, [4] * 4), (5, [4] * 4 + [2] * 2)])
-def test_a_gang_runs_on_as_few_hosts_as_hold_it(places, n, expected):
-    assert places(n) == expected
+def test_a_gang_has_its_places_on_as_few_hosts_as_hold_it(hosts: Available, n, expected) -> None:
+    resources = gang_resources(n, devices="cuda", cpus_per_actor=None, available=hosts)
+    group = placement_group(resources.bundles)
+    try:
+        assert group.wait(20)
+        host_of = placement_group_table(group)["bundles_to_node_id"]
+        assert [gpus_of(host_of[resources.bundle(place)]) for place in range(n + 1)] == expected
+    finally:
+        remove_placement_group(group)
 
 
-def test_a_driver_shares_a_gpu_with_the_smallest_subnetwork(places):
-    assert places(4, driver_shares_gpu=True) == [4] * 5
+def test_a_driver_shares_a_gpu_with_the_smallest_subnetwork(seen):
+    assert seen(4, gpus_where, driver_shares_gpu=True) == [4] * 5
 
 
 def test_two_gangs_do_not_wait_for_each_other_where_both_fit(hosts: Available) -> None:
@@ -108,11 +113,10 @@ def test_more_gpus_than_there_are_on_all_hosts_are_refused(hosts: Available) -> 
     assert isinstance(gang_resources(7, devices="cpu", cpus_per_actor=None, available=hosts), GangResources)
 
 
-@pytest.mark.parametrize(("n", "on_each"), [(2, [3]), (3, [1, 3])])
-def test_so_many_actors_share_a_gpu_and_each_sees_that_one_alone(seen, n, on_each):
-    gpus = seen(n, own_gpu, gpus_per_actor=0.3)
+def test_so_many_actors_share_a_gpu_and_each_sees_that_one_alone(seen):
+    gpus = seen(3, own_gpu, gpus_per_actor=0.3)
     assert all(gpu.isdecimal() for gpu in gpus)
-    assert sorted(Counter(gpus).values()) == on_each
+    assert sorted(Counter(gpus).values()) == [1, 3]
 
 
 def test_six_sixths_of_a_gpu_are_one(hosts: Available) -> None:

@@ -10,8 +10,8 @@ from analysis import load
 from orchestrator import status
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-network.md").read_text(encoding="utf-8")
-# Later options win. Fewer trials and steps of a narrower network: the same path, in seconds.
-SMALLER = [*("--n-subnetworks", "1", "2", "--seed", "0", "--epochs", "1", "--train-subset", "320")]
+# Later options win. One trial and few steps of a narrower network: the same path, in seconds.
+SMALLER = [*("--n-subnetworks", "2", "--seed", "0", "--epochs", "1", "--train-subset", "320")]
 SMALLER += ["--width", "8", "--timing-repeats", "0"]
 
 
@@ -23,8 +23,8 @@ def test_ones_own_network_is_swept_as_the_page_says(tmp_path: Path) -> None:
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = load(tmp_path / "results" / "plain").trials
-    assert sorted(trials["n_subnetworks"]) == [1, 2]
-    assert set(trials["status"]) == {"finished"}
+    assert list(trials["n_subnetworks"]) == [2]
+    assert list(trials["status"]) == ["finished"]
     assert (tmp_path / "results" / "plain" / "report" / "figure3.png").exists()
 
     # and can be followed

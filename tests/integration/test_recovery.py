@@ -80,17 +80,17 @@ def undisturbed(pool, config, tmp_path_factory):
     return epochs
 
 
-@pytest.mark.parametrize("actor", ["SubnetworkActor", "DriverActor"])
-def test_a_killed_actor_changes_no_number(local_ray, config, undisturbed, tmp_path, actor):
-    killed = []
+def test_killed_actors_change_no_number(local_ray, config, undisturbed, tmp_path):
+    actors, killed = ["SubnetworkActor", "DriverActor"], []
 
-    def kill_in_the_next_epoch(row):
-        if row["epoch"] == 1 and not killed:
-            threading.Thread(target=strike, args=(f"{actor}.run_epoch", psutil.Process.kill, killed)).start()
+    def kill_one_in_the_next_epoch(row):
+        if actors:
+            title = f"{actors.pop(0)}.run_epoch"
+            threading.Thread(target=strike, args=(title, psutil.Process.kill, killed)).start()
 
-    epochs, record = run(config, Store(tmp_path), progress=kill_in_the_next_epoch)
-    assert killed
-    assert not killed[0].is_running()
+    epochs, record = run(config, Store(tmp_path), progress=kill_one_in_the_next_epoch)
+    assert len(killed) == 2
+    assert not any(process.is_running() for process in killed)
     assert record["status"] == "finished"
     pd.testing.assert_frame_equal(
         epochs.drop(columns=MEASURED), undisturbed.drop(columns=MEASURED), check_exact=True

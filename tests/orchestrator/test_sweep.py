@@ -111,12 +111,11 @@ def test_help_names_every_option(capsys):
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(tmp_path, capsys):
-    for store in ([], ["--store", "elsewhere"]):
-        assert main([*SMALL, *store, "--dry-run"]) == 0
-        output = capsys.readouterr()
-        assert "6 trials" in output.out
-        assert "3 × 3" in output.out
-        assert output.err == ""
+    assert main([*SMALL, "--dry-run"]) == 0
+    output = capsys.readouterr()
+    assert "6 trials" in output.out
+    assert "3 × 3" in output.out
+    assert output.err == ""
     assert list(tmp_path.iterdir()) == []
     assert not ray.is_initialized()
 
@@ -133,7 +132,7 @@ def test_a_dry_run_counts_what_the_store_holds(capsys):
     assert capsys.readouterr().out.count("3/3") == 2
 
 
-@pytest.mark.parametrize("folder", ["[", "[red]x", "[/old]", "[bold"])
+@pytest.mark.parametrize("folder", ["[/old]", "[bold"])
 def test_a_path_with_brackets_is_shown_as_it_is(tmp_path, capsys, folder):
     for i, name in enumerate(("train/a", "train/b", "validation/a")):
         place = tmp_path / folder / name

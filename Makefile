@@ -13,7 +13,7 @@ test: .venv/.installed             ## run the tests
 	$(BIN)/python -m pytest $(SHARED)
 
 test-quick: .venv/.installed       ## run the quick ones: no Ray, no other process, no report
-	$(BIN)/python -m pytest $(SHARED) -m 'not (cluster or ray or slow)'
+	$(BIN)/python -m pytest $(subst 3,2,$(SHARED)) -m 'not (cluster or ray or slow)'
 
 check: .venv/.installed            ## lint, format and type checks
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -63,7 +63,7 @@ def sweep(folder: str) -> None:
         n_coarse_units=(1,),
         batch_size=BATCH,
         epochs=1,
-        learning_rate=0.01,
+        learning_rate=1e-6,
     )
     options = Options(store=f"{folder}/results", data_dir=f"{folder}/data", timing_repeats=0)
     for _ in range(2):

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from orchestrator.data.data import Array, Augmentation, Data
+from orchestrator.data.blocks import Array
+from orchestrator.data.data import Augmentation, Data
 
 
 class _Purpose(IntEnum):

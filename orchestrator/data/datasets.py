@@ -21,14 +21,13 @@ from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
 from orchestrator.data.errors import DatasetError, shown
 from orchestrator.data.folders import read_folder
-from orchestrator.data.kept import FOLDER, LARGE, Copy, keep
+from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, write_json
 from orchestrator.data.labels import number
 from orchestrator.data.mapped import mapped
 from orchestrator.data.own_data import load_own
 from orchestrator.data.source import ENCODED, Images, InMemory, Reading, Rows, Source
 from orchestrator.data.splits import subset
 from orchestrator.data.tasks import Tasks
-from orchestrator.storage.files import write_atomically
 
 __all__ = ["DATASETS", "Data", "DatasetError", "Reading", "Source", "load_dataset"]
 
@@ -139,8 +138,7 @@ def _recall(data: Data) -> None:
         targets.update(np.ascontiguousarray(of_split).data)
     file = Path(where.file).with_name(f"facts-{targets.hexdigest()}.json")
     if not file.exists():
-        facts = json.dumps(data.facts)
-        write_atomically(file, lambda temporary: temporary.write_text(facts, encoding="utf-8"))
+        write_json(file, data.facts)
     data.know(json.loads(file.read_text(encoding="utf-8")))
 
 
@@ -154,7 +152,8 @@ def _in_files(data: Data, decoded: Path) -> Data:
     if not large:
         return data
     readable = re.sub(r"[^A-Za-z0-9.-]", "_", data.name)[-80:]
-    moved = replace(data, **keep(decoded / f"{readable}-{data.fingerprint}", large))
+    arrays: dict[str, Any] = keep(decoded / f"{readable}-{data.fingerprint}", large)
+    moved = replace(data, **arrays)
     moved.know(data.facts if data.holds_images else {"fingerprint": data.fingerprint})
     return moved
 

@@ -44,8 +44,7 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
 
     def write(temporary: Path) -> None:
         temporary.mkdir()
-        about = make(temporary)
-        (temporary / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        write_json(temporary / _ABOUT, make(temporary))
 
     if not (folder / _ABOUT).exists():
         with writing(folder):
@@ -57,6 +56,19 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
                     write_atomically(folder, write)
     about: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     return about
+
+
+def write_json(file: Path, known: dict[str, Any]) -> None:
+    """Write what is known to a file, which is whole or not there.
+
+    Raises:
+        WriteError: the disk is full or not to be written.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(json.dumps(known), encoding="utf-8")
+
+    write_atomically(file, write)
 
 
 def create(file: Path, shape: tuple[int, ...], kind: Any) -> "np.memmap[Any, Any]":

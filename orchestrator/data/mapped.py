@@ -69,8 +69,6 @@ def mapped(array: Array) -> Mapped | None:
     start = whole.offset - whole.offset % mmap.ALLOCATIONGRANULARITY
     distance = array.ctypes.data - np.frombuffer(mapping(whole), np.uint8).ctypes.data
     there = file.stat()
-    ray = sys.modules.get("ray")  # who has not imported it is on no cluster
-    host = ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else None
     return Mapped(
         file=str(file),
         size=there.st_size,
@@ -79,8 +77,14 @@ def mapped(array: Array) -> Mapped | None:
         shape=array.shape,
         strides=array.strides,
         kind=array.dtype.str,
-        host=host,
+        host=_here(),
     )
+
+
+def _here() -> str | None:
+    """Ray's name of this host."""
+    ray = sys.modules.get("ray")  # who has not imported it is on no cluster
+    return ray.get_runtime_context().get_node_id() if ray is not None and ray.is_initialized() else None
 
 
 def _fetch(wanted: Mapped, host: str) -> None:
@@ -88,6 +92,8 @@ def _fetch(wanted: Mapped, host: str) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    if host == _here():
+        return  # it has been removed
     file = Path(wanted.file)
     part = file.with_name(f".{file.name}.part")
     read = ray.remote(_read).options(

@@ -70,6 +70,7 @@ def test_a_host_without_the_file_fetches_it_and_goes_on_where_it_was_stopped(
     np.save(tmp_path / "x.npy", NUMBERS)
     where = mapped(np.load(tmp_path / "x.npy", mmap_mode="r"))
     assert where.host == ray.get_runtime_context().get_node_id()
+    monkeypatch.setattr("orchestrator.data.mapped._here", lambda: "another")
     there = tmp_path / "there" / "x.npy"
     monkeypatch.setattr("orchestrator.data.mapped._read", read)
     there.parent.mkdir()

@@ -33,7 +33,7 @@ _COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of one image: a small file can claim billions
 _THREADS = 4  # more do not help: half of a small image's decoding holds the interpreter lock
 _BATCH = 256  # images that are decoded together
-_PATIENCE = 10.0  # seconds of decoding in this process: for less, starting others would take longer
+_PATIENCE = 30.0  # seconds that this process may still need: for less, starting others would take longer
 
 LFS = b"version https://git-lfs"
 """What a file begins with that Git has left elsewhere."""
@@ -128,10 +128,12 @@ def decode(
     for (_, number), file in zip(splits, files, strict=True):
         create(file, (number, *shape), np.uint8)
     with ThreadPool(_THREADS) as pool, tasks.progress(f"decoding {n:,} images", n):
-        rest, began = batches(), time.monotonic()
+        rest, began, done = batches(), time.monotonic(), 0
         for before, batch in rest:
             take(before, batch, _decode(batch, pool.starmap))
-            if time.monotonic() - began > _PATIENCE:
+            done += len(batch.encoded)
+            seconds = time.monotonic() - began
+            if seconds > _PATIENCE / 6 and seconds / done * (n - done) > _PATIENCE:
                 break
         calls = ((batch, partial(take, before, batch)) for before, batch in rest)
         tasks.run(_decode, calls)

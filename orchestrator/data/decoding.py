@@ -33,7 +33,7 @@ _COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of one image: a small file can claim billions
 _THREADS = 4  # more do not help: half of a small image's decoding holds the interpreter lock
 _BATCH = 256  # images that are decoded together
-_PATIENCE = 30.0  # seconds that this process may still need: for less, starting others would take longer
+_PATIENCE = 60.0  # seconds that this process may still need: for less, starting others would take longer
 
 LFS = b"version https://git-lfs"
 """What a file begins with that Git has left elsewhere."""

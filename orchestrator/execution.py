@@ -38,7 +38,8 @@ def run_jobs(
         return
     by_id = {job.config.trial_id: job for job in jobs}
     store.announce({trial_id: {**config_columns(job.config), **job.data} for trial_id, job in by_id.items()})
-    # One copy of the images and of each network in the object store, whatever the number of trials.
+    # One copy of small data and of each network in the object store, whatever the number of trials; of
+    # large data only where they lie.
     for images in data.values():
         images.settle()
     references = {key: ray.put(images) for key, images in data.items()}

@@ -95,6 +95,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
                 validation_subset=config.validation_subset,
                 reading=config.reading,
                 skip_broken=options.skip_broken,
+                address=options.address,
             )
         images = data[key]
         if config.batch_size > len(images.train_inputs):

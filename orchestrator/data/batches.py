@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from orchestrator.data.data import Array, Augmentation, Data
+from orchestrator.data.blocks import Array
+from orchestrator.data.data import Augmentation, Data
 
 
 class _Purpose(IntEnum):
@@ -33,11 +34,12 @@ class _Draws:
     wanted: Augmentation
     device: torch.device
 
-    def order(self, epoch: int) -> Tensor:
-        """Rows (n_steps, batch_size) of the training set."""
+    def order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Rows (n_steps, batch_size) of the training set, on the host and on the device."""
         generator = self._generator(epoch, 0, _Purpose.ORDER)
         order = torch.randperm(self.n_images, generator=generator)
-        return self._on_device(order[: self.n_steps * self.batch_size].view(self.n_steps, self.batch_size))
+        rows = order[: self.n_steps * self.batch_size].view(self.n_steps, self.batch_size)
+        return rows, self._on_device(rows)
 
     def augmentation(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Corners of the crops and what is mirrored, one for each image of each step.
@@ -71,13 +73,57 @@ class _Draws:
         return tensor.to(self.device, non_blocking=True)
 
 
+def fits(n_bytes: int, device: torch.device) -> bool:
+    """Whether a split's inputs may lie on the device: half of what is free is left to training."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return n_bytes <= free / 2
+
+
+class _Inputs:
+    """The inputs of a split: on the device where they fit; else as they are, and batches go by pinned memory.
+
+    Args:
+        array: all of them, which nothing may write to.
+        device: where batches are wanted.
+    """
+
+    def __init__(self, array: Array, device: torch.device) -> None:
+        self._device = device
+        self._resident = fits(array.nbytes, device)
+        self._all = from_dlpack(array).to(device) if self._resident else from_dlpack(array)
+
+    def chosen(self, rows: tuple[Tensor, Tensor], step: int) -> Tensor:
+        """Those of a step's rows, of which there are all of an epoch's, on the host and on the device."""
+        on_host, on_device = rows
+        if self._resident:
+            return self._all.index_select(0, on_device[step])
+        batch = self._room(on_host.shape[1])
+        return self._sent(torch.index_select(self._all, 0, on_host[step], out=batch))
+
+    def some(self, rows: slice) -> Tensor:
+        """Those of consecutive rows; not to be written to."""
+        batch = self._all[rows]
+        return batch if self._resident else self._sent(self._room(len(batch)).copy_(batch))
+
+    def _room(self, n: int) -> Tensor:
+        """For n samples on the host, where the device can read."""
+        pinned = self._device.type == "cuda"  # its allocator keeps it until the copy is done
+        return torch.empty(n, *self._all.shape[1:], dtype=self._all.dtype, pin_memory=pinned)
+
+    def _sent(self, batch: Tensor) -> Tensor:
+        return batch.to(self._device, non_blocking=True)
+
+
 class Batches:
     """The batches of a data set, equal in every process that asks for the same (epoch, step).
 
     Inputs stay as they are on `device`, on the CPU without a copy and never written to; gathering,
     augmenting and what a network reads is made there: images are normalised, tokens become int64, other
-    numbers `dtype`. They go there when an input is first asked for: targets need none. All random numbers but
-    a user's own come from CPU generators, so a batch does not depend on the device.
+    numbers `dtype`. They go there when an input is first asked for: targets need none. Where a GPU has no
+    room for all of a split, batches are gathered on the host and go by pinned memory. All random numbers
+    but a user's own come from CPU generators, so a batch does not depend on the device.
 
     An epoch's random numbers are drawn at its first request, so that no later one makes the host
     wait for a GPU: epochs are best asked for one after the other, and from one CUDA stream.
@@ -114,7 +160,7 @@ class Batches:
         self._device = torch.device(device)
         self._dtype = dtype
         self._wanted = data.augmentation() if augmentation is None else augmentation
-        self._train_targets = self._shared(data.train_targets)
+        self._train_targets = self._on_device(data.train_targets)
 
         if data.holds_images:
             mean, std = (torch.tensor(x, dtype=torch.float64)[:, None, None] for x in (data.mean, data.std))
@@ -124,9 +170,14 @@ class Batches:
         self._order = lru_cache(maxsize=1)(draws.order)
         self._augmentation = lru_cache(maxsize=1)(draws.augmentation)
         self._generator = draws.of_own
-        held_out = partial(HeldOut, batch_size, self._shared, self._as_read, self._number)
-        self.validation = held_out(data.validation_inputs, data.validation_targets)
-        self.test = held_out(data.test_inputs, data.test_targets)
+        held_out = partial(HeldOut, batch_size, self._as_read, self._number)
+        self.validation, self.test = (
+            held_out(partial(_Inputs, inputs, self._device), self._on_device(targets))
+            for inputs, targets in (
+                (data.validation_inputs, data.validation_targets),
+                (data.test_inputs, data.test_targets),
+            )
+        )
 
     def train(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """What the network reads, (batch_size, …), and targets (batch_size, …) of one training step.
@@ -134,7 +185,7 @@ class Batches:
         Raises IndexError when `step` is not in 0..n_train_steps-1.
         """
         rows = self._rows(epoch, step)
-        inputs = self._train_inputs.index_select(0, rows)
+        inputs = self._train_inputs.chosen(self._order(epoch), step)
         if self._wanted[:2] != Augmentation()[:2]:
             corners, mirrored = self._augmentation(epoch)
             inputs = self._augmented(inputs, corners[step], mirrored[step])
@@ -151,20 +202,21 @@ class Batches:
         return self._number(self._train_targets.index_select(0, rows), copy=False)
 
     @cached_property
-    def _train_inputs(self) -> Tensor:
-        return self._shared(self._data.train_inputs)
+    def _train_inputs(self) -> _Inputs:
+        return _Inputs(self._data.train_inputs, self._device)
 
-    def _shared(self, array: Array) -> Tensor:
+    def _on_device(self, array: Array) -> Tensor:
         """The array on the device; nothing may write to it or hand out a view of it.
 
-        On the CPU, DLPack shares memory, read-only memory too, such as arrays in Ray's object store.
+        On the CPU, DLPack shares memory, read-only memory too, such as files and Ray's object store.
         """
         return from_dlpack(array).to(self._device)
 
     def _rows(self, epoch: int, step: int) -> Tensor:
         """Which training images make up the batch."""
         _check_step(step, self.n_train_steps)
-        return self._order(epoch)[step]
+        _, on_device = self._order(epoch)
+        return on_device[step]
 
     def _augmented(self, images: Tensor, corners: Tensor, mirrored: Tensor) -> Tensor:
         """Each image (uint8) cropped at its own place out of its padded self, or mirrored, or both.
@@ -199,26 +251,24 @@ class HeldOut:
 
     Args:
         batch_size: samples in a batch; the last may be smaller.
-        shared: brings an array to the device, inputs when a batch is first asked for.
         as_read: makes what a network reads of raw inputs.
         number: brings targets to the type that they are computed with.
-        inputs: all of them.
-        targets: theirs.
+        inputs: all of them, made ready when a batch is first asked for.
+        targets: theirs, on the device.
     """
 
     def __init__(
         self,
         batch_size: int,
-        shared: Callable[[Array], Tensor],
         as_read: Callable[[Tensor], Tensor],
         number: Callable[[Tensor], Tensor],
-        inputs: Array,
-        targets: Array,
+        inputs: Callable[[], _Inputs],
+        targets: Tensor,
     ) -> None:
         self.n_steps = -(-len(targets) // batch_size)
         self._batch_size = batch_size
-        self._inputs = lru_cache(maxsize=1)(partial(shared, inputs))
-        self._targets = shared(targets)
+        self._inputs = lru_cache(maxsize=1)(inputs)
+        self._targets = targets
         self._as_read, self._number = as_read, number
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -227,7 +277,7 @@ class HeldOut:
         Raises IndexError when `step` is not in 0..n_steps-1.
         """
         rows = self._rows(step)
-        return self._as_read(self._inputs()[rows]), self._number(self._targets[rows])
+        return self._as_read(self._inputs().some(rows)), self._number(self._targets[rows])
 
     def targets(self, step: int) -> Tensor:
         """The targets of a step alone."""

@@ -1,15 +1,17 @@
 """Data sets by name: scikit-learn's digits, what torchvision downloads, and noise."""
 
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from orchestrator.data import memory
 from orchestrator.data.errors import DatasetError, reported
-from orchestrator.data.source import Source, in_memory
+from orchestrator.data.source import Images, Source, in_memory
 from orchestrator.data.splits import SEED, stratified
 
 
@@ -39,18 +41,33 @@ def cifar(kind: str, archive: str, _argument: str, data_dir: Path) -> Source:
 
     # These sets come as pickles, the only ones read here: torchvision compares every file's md5,
     # downloaded or placed by hand, with the published one before it opens it.
+    known = getattr(datasets, kind)
     with _fetching(archive, data_dir):
-        train, validation = (
-            getattr(datasets, kind)(data_dir, train=split, download=True) for split in (True, False)
+        (train, train_labels, names), (validation, validation_labels, _) = (
+            _in_turn(known, files, data_dir) for files in (known.train_list, known.test_list)
         )
     return Source(
-        np.array(train.targets),
-        np.array(validation.targets),
-        in_memory(train.data.transpose(0, 3, 1, 2), validation.data.transpose(0, 3, 1, 2)),
+        np.array(train_labels),
+        np.array(validation_labels),
+        in_memory(train, validation),
         crop=True,
         flip=True,
-        names=dict(enumerate(train.classes)),
+        names=dict(enumerate(names)),
     )
+
+
+def _in_turn(known: Any, files: Sequence[object], data_dir: Path) -> tuple[Images, list[int], list[str]]:
+    """Images, labels and the classes' names of equally large files, one of which at a time is there twice."""
+    images, labels, names = np.empty(0, np.uint8), list[int](), list[str]()
+    for file in files:
+        one = type(known.__name__, (known,), {"train_list": [file], "test_list": []})(data_dir, download=True)
+        part = one.data.transpose(0, 3, 1, 2)
+        if not labels:
+            images = np.empty((len(files) * len(part), *part.shape[1:]), np.uint8) if files[1:] else part
+        images[len(labels) : len(labels) + len(part)] = part
+        labels += one.targets
+        names = one.classes
+    return images, labels, names
 
 
 def svhn(_argument: str, data_dir: Path) -> Source:

@@ -8,22 +8,19 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from models.task import Task
-
-Array = npt.NDArray[Any]
+from orchestrator.data.blocks import Array, blocks
+from orchestrator.data.mapped import Mapped, mapped
 
 OwnAugmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(what a network would read of a training batch, generator on its device) -> what it is to read instead."""
 
 Switch = Literal["auto", "on", "off"]
 """Whether to do something; auto: where the data set's own usual augmentation does."""
-
-_BLOCK = 256  # samples that are looked at at a time
 
 
 class Augmentation(NamedTuple):
@@ -43,7 +40,9 @@ class Augmentation(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Training, validation and, where there are any, test samples, in memory or mapped into it.
+    """Training, validation and, where there are any, test samples, in memory or in files.
+
+    Arrays that lie in files are pickled as where they lie: who gets them maps the same file.
 
     Inputs (n, …) are images, uint8 of shape (n, c, h, w), which are normalised by channel; other whole
     numbers, which are tokens from 0; or floating-point numbers, which are read as they are. Targets (n, …)
@@ -65,6 +64,19 @@ class Data:
     own_augmentation: OwnAugmentation | None = None
     remarks: tuple[str, ...] = ()
     """What a user should know of how the set was understood, a line each."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent to other processes."""
+        return {
+            name: (isinstance(value, np.ndarray) and mapped(value)) or value
+            for name, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what was sent."""
+        vars(self).update(
+            {name: value.array() if isinstance(value, Mapped) else value for name, value in state.items()}
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -147,17 +159,25 @@ class Data:
         digest = blake2b(json.dumps(facts).encode(), digest_size=8)
         for inputs, targets in self.splits():
             for array in (targets, inputs):
-                for start in range(0, len(array), _BLOCK):
-                    digest.update(np.ascontiguousarray(array[start : start + _BLOCK]).data)
+                for block in blocks(array):
+                    digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What of images has to be computed of all of them, as JSON has it."""
+        return {"fingerprint": self.fingerprint, "_moments": self._moments}
+
+    def know(self, facts: dict[str, Any]) -> None:
+        """Take :attr:`facts`, or some, for known."""
+        vars(self).update(facts)
 
     @cached_property
     def _moments(self) -> list[tuple[int, int, int]]:
         """Count, sum and sum of squares of each channel: exact, and no float copy of the set."""
         n, c, h, w = self.train_inputs.shape
         sums, squares = np.zeros(c, np.uint64), np.zeros(c, np.uint64)
-        for start in range(0, n, _BLOCK):
-            block = self.train_inputs[start : start + _BLOCK]
+        for block in blocks(self.train_inputs):
             sums += block.sum(axis=(0, 2, 3), dtype=np.uint64)
             squares += np.square(block, dtype=np.uint16).sum(axis=(0, 2, 3), dtype=np.uint64)
         return [(n * h * w, *pair) for pair in zip(sums.tolist(), squares.tolist(), strict=True)]

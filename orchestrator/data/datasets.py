@@ -1,12 +1,15 @@
-"""Data sets by name, read whole into memory and found sound: images with class numbers, or a user's own.
+"""Data sets by name, found sound: images with class numbers, or a user's own; what is large lies in files.
 
 A new data set of images is one file with a function that returns a `Source`, and one line in `DATASETS`.
 """
 
 import difflib
+import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,13 @@ from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
 from orchestrator.data.errors import DatasetError, shown
 from orchestrator.data.folders import read_folder
+from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, write_json
 from orchestrator.data.labels import number
+from orchestrator.data.mapped import mapped
 from orchestrator.data.own_data import load_own
 from orchestrator.data.source import ENCODED, Images, InMemory, Reading, Rows, Source
 from orchestrator.data.splits import subset
+from orchestrator.data.tasks import Tasks
 
 __all__ = ["DATASETS", "Data", "DatasetError", "Reading", "Source", "load_dataset"]
 
@@ -44,6 +50,7 @@ def load_dataset(
     validation_subset: int | None = None,
     reading: Reading | None = None,
     skip_broken: bool = False,
+    address: str | None = None,
 ) -> Data:
     """Read the data set called `name`: one of `DATASETS` or of `ENCODED`, its argument after a colon.
 
@@ -51,18 +58,22 @@ def load_dataset(
 
     Args:
         name: which.
-        data_dir: where downloads go.
+        data_dir: where downloads go, and what is decoded, in :data:`~orchestrator.data.kept.FOLDER` there.
         train_subset: keep that many images, with the classes in the whole set's proportions; the choice
             depends on the set alone, never on a trial's seed, and a larger subset contains every smaller one.
         validation_subset: the same, of validation images.
         reading: how a folder of encoded images is to be understood, where not as usual.
         skip_broken: leave out images that cannot be read, and say how many.
+        address: of the Ray cluster that decodes what takes long; None starts one here for it.
 
     Raises:
         DatasetError: the set is unknown, missing, damaged, empty, of images that differ in size, or smaller
-            than the subset asked for; or memory does not suffice.
+            than the subset asked for; or memory or disk do not suffice.
+        WriteError: the disk is not to be written.
     """
     reading = reading or Reading()
+    data_dir = Path(data_dir).expanduser()
+    decoded = data_dir.absolute() / FOLDER
     if is_own(name):
         _refuse_options(name, replace(reading, validation_fraction=None))
         try:
@@ -70,21 +81,24 @@ def load_dataset(
         except ValueError as error:
             near = difflib.get_close_matches(name.partition(":")[0].lower(), forms(), n=1)
             raise DatasetError(f"{error}" + (f"; did you mean {near[0]}:…?" if near else "")) from error
-        return load_own(
+        own = load_own(
             name,
             make,
+            decoded,
             train_subset=train_subset,
             validation_subset=validation_subset,
             validation_fraction=reading.validation_fraction,
         )
-    source = _source(name, Path(data_dir).expanduser(), reading)
+        return _in_files(own, decoded)
+    source = _source(name, data_dir, reading, decoded, Tasks(address))
     labels, classes = number(name, source)
     sizes = {"train": train_subset, "validation": validation_subset}
     rows = [subset(name, split, values, sizes.get(split), len(classes)) for split, values in labels.items()]
     if isinstance(source.read, InMemory):
         _check_images(name, source.read.splits, tuple(labels.values()))
     remarks = source.remarks
-    if name.partition(":")[0] in ENCODED:
+    encoded = name.partition(":")[0] in ENCODED
+    if encoded:
         remarks = (f"classes: {shown(list(classes), 5)}", *remarks)
     try:
         images = source.read(*rows)
@@ -92,7 +106,7 @@ def load_dataset(
         if not skip_broken:
             raise
         images, rows, n_broken = _without_broken(error, rows)
-        remarks = (*remarks, f"left out: {n_broken} broken images of {len(error.kept)}")
+        remarks = (*remarks, f"left out: {n_broken} broken images of {sum(map(len, error.kept))}")
     _check_images(name, images, rows)
     arrays: dict[str, Any] = {}
     for (split, values), part, kept in zip(labels.items(), images, rows, strict=True):
@@ -102,7 +116,7 @@ def load_dataset(
             )
         arrays[f"{split}_inputs"] = np.ascontiguousarray(part)
         arrays[f"{split}_targets"] = values[kept]
-    return Data(
+    data = Data(
         name=name,
         **arrays,
         crop=source.crop,
@@ -110,6 +124,38 @@ def load_dataset(
         classes=classes,
         remarks=remarks,
     )
+    if encoded:
+        _recall(data)
+    return _in_files(data, decoded)
+
+
+def _recall(data: Data) -> None:
+    """Have what takes reading all of the decoded images known, from where they lie."""
+    where = mapped(data.train_inputs)
+    assert where is not None  # whatever has been decoded
+    targets = blake2b(json.dumps(data.classes).encode(), digest_size=8)
+    for of_split in data.targets():
+        targets.update(np.ascontiguousarray(of_split).data)
+    file = Path(where.file).with_name(f"facts-{targets.hexdigest()}.json")
+    if not file.exists():
+        write_json(file, data.facts)
+    data.know(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _in_files(data: Data, decoded: Path) -> Data:
+    """The same data, of which what is large is not in this process's memory, but in files."""
+    large = {
+        name: Copy(array)
+        for name, array in vars(data).items()
+        if isinstance(array, np.ndarray) and array.nbytes >= LARGE and mapped(array) is None
+    }
+    if not large:
+        return data
+    readable = re.sub(r"[^A-Za-z0-9.-]", "_", data.name)[-80:]
+    arrays: dict[str, Any] = keep(decoded / f"{readable}-{data.fingerprint}", large)
+    moved = replace(data, **arrays)
+    moved.know(data.facts if data.holds_images else {"fingerprint": data.fingerprint})
+    return moved
 
 
 def is_own(name: str) -> bool:
@@ -133,7 +179,7 @@ def _refuse_options(name: str, reading: Reading) -> None:
             )
 
 
-def _source(name: str, data_dir: Path, reading: Reading) -> Source:
+def _source(name: str, data_dir: Path, reading: Reading, decoded: Path, tasks: Tasks) -> Source:
     """What the set's reader returns."""
     kind, _, argument = name.partition(":")
     if kind not in forms():
@@ -148,18 +194,15 @@ def _source(name: str, data_dir: Path, reading: Reading) -> Source:
     if (argument and not form) or (form.startswith(":") and not argument):
         raise DatasetError(f"data set {name!r} is malformed: write {kind}{form}")
     if kind in ENCODED:
-        return read_folder(kind, argument, reading)
+        return read_folder(kind, argument, reading, decoded, tasks)
     _refuse_options(name, reading)
     return DATASETS[kind][0](argument, data_dir)
 
 
 def _without_broken(error: BrokenImagesError, rows: list[Rows]) -> tuple[tuple[Images, ...], list[Rows], int]:
     """What is left of each split: images and rows; and how many are not."""
-    ends = np.cumsum([len(split) for split in rows])[:-1]
-    kept = np.split(error.kept, ends)
-    left = [split[mask] for split, mask in zip(rows, kept, strict=True)]
-    images = np.split(error.images[error.kept], np.cumsum([len(split) for split in left])[:-1])
-    return tuple(images), left, int((~error.kept).sum())
+    left = [split[mask] for split, mask in zip(rows, error.kept, strict=True)]
+    return error.images, left, sum(map(len, rows)) - sum(map(len, left))
 
 
 def _check_images(name: str, images: object, rows: Sequence[Rows]) -> None:

@@ -1,20 +1,25 @@
 """Encoded images of unknown origin to pixels of one size: what is in their headers is checked first."""
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
-from itertools import chain, islice
+from itertools import starmap
+from math import prod
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from orchestrator.data import memory
+from orchestrator.data.blocks import BYTES
 from orchestrator.data.errors import READ_ERRORS, DatasetError, reason, shown
+from orchestrator.data.kept import create, require_room
 from orchestrator.data.source import Images
+from orchestrator.data.tasks import Tasks
 
 Encoded = tuple[str, Path | bytes | None]  # where an image comes from, and its file or content
 
@@ -27,7 +32,8 @@ _GREY = ("1", "L", "LA")
 _COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of one image: a small file can claim billions
 _THREADS = 4  # more do not help: half of a small image's decoding holds the interpreter lock
-_BATCH = 256  # images whose encoded contents are in memory at a time
+_BATCH = 256  # images that are decoded together
+_PATIENCE = 60.0  # seconds that this process may still need: for less, starting others would take longer
 
 LFS = b"version https://git-lfs"
 """What a file begins with that Git has left elsewhere."""
@@ -37,12 +43,34 @@ class BrokenImagesError(DatasetError):
     """Images that cannot be read.
 
     Attributes:
-        images: all, where there is nothing to be seen of those that cannot.
-        kept: which can, (n,) of bool.
+        images: of each split those that can.
+        kept: of each split which those are, (n,) of bool.
     """
 
-    images: Images
-    kept: npt.NDArray[np.bool_]
+    images: tuple[Images, ...]
+    kept: list[npt.NDArray[np.bool_]]
+
+
+class Pixels(NamedTuple):
+    """What images are brought to.
+
+    Attributes:
+        channels: 1 for grey, 3 for colour.
+        image_size: height and width; None: they have one size.
+    """
+
+    channels: int
+    image_size: int | None = None
+
+
+class _Batch(NamedTuple):
+    """Images that are decoded together, and where to."""
+
+    file: Path
+    start: int
+    encoded: list[Encoded]
+    first: str
+    pixels: Pixels
 
 
 class _BrokenImageError(DatasetError):
@@ -53,52 +81,71 @@ class _OddSizeError(DatasetError):
     """An image of another size than the first."""
 
 
-def decode(encoded: Iterable[Encoded], n: int, *, channels: int, image_size: int | None = None) -> Images:
-    """Decode n images; all must be as large as the first that can be read.
+def decode(
+    splits: Sequence[tuple[Callable[[], Iterable[Encoded]], int]],
+    files: Sequence[Path],
+    pixels: Pixels,
+    tasks: Tasks,
+) -> dict[int, str]:
+    """Decode all images of each split into a file (.npy); all must be as large as the first that can be read.
 
     They are turned as their EXIF data say, laid on white where they are transparent, and brought to grey
     or colour. With ``image_size`` each is scaled to that length of its shorter side, and cropped to the
     square in its centre. Of several frames the first counts.
 
     Args:
-        encoded: the images, which are read a few at a time.
-        n: how many there are.
-        channels: 1 for grey, 3 for colour.
-        image_size: height and width to bring them to.
+        splits: what reads the images, a few at a time, and how many there are.
+        files: where to.
+        pixels: what to bring them to.
+        tasks: other processes, for what takes long.
+
+    Returns:
+        What is wrong with images that cannot be read, by their number through all splits; in the files is
+        nothing in their places.
 
     Raises:
-        BrokenImagesError: some cannot be read; names them.
-        DatasetError: some have another size, too many pixels, or more than 8 bits a channel; or memory does
-            not suffice.
+        DatasetError: none can be read; some have another size, too many pixels, or more than 8 bits a
+            channel; or the disk has no room.
     """
-    pixels_of = partial(_pixels, channels, image_size)
-    images: Images | None = None
-    first, faults, position = "", dict[int, DatasetError](), 0
-    with ThreadPool(_THREADS) as pool:
-        for batch in _batches(encoded):
-            if images is None:
-                # One after the other, until one says how large they are.
-                for first, content in batch:
-                    pixels = pixels_of(first, content)
-                    if isinstance(pixels, np.ndarray):
-                        memory.require(n, pixels.shape)
-                        images = np.empty((n, *pixels.shape), np.uint8)
-                        break
-            slots = [None] * len(batch) if images is None else images[position : position + len(batch)]
-            put = partial(_put, pixels_of, first)
-            for at, fault in enumerate(pool.starmap(put, zip(slots, batch, strict=True)), position):
-                if fault is not None:
-                    faults[at] = fault
-            position += len(batch)
-    if images is None:
-        images = np.empty((n, channels, 0, 0), np.uint8)
+    n = sum(number for _, number in splits)
+    faults: dict[int, DatasetError] = {}
+    first, shape = _first(splits, pixels, n)
+    require_room(files[0].parent, n * prod(shape), f"{n:,} images of {'×'.join(map(str, shape))}")
+
+    def batches() -> Iterator[tuple[int, _Batch]]:
+        before = 0
+        for (encoded, number), file in zip(splits, files, strict=True):
+            start = 0
+            for batch in _batches(encoded()):
+                yield before, _Batch(file, start, batch, first, pixels)
+                start += len(batch)
+            before += number
+
+    def take(before: int, batch: _Batch, found: dict[int, DatasetError]) -> None:
+        faults.update({before + batch.start + i: fault for i, fault in found.items()})
+        tasks.advance(len(batch.encoded))
+
+    for (_, number), file in zip(splits, files, strict=True):
+        create(file, (number, *shape), np.uint8)
+    with ThreadPool(_THREADS) as pool, tasks.progress(f"decoding {n:,} images", n):
+        rest, began, done = batches(), time.monotonic(), 0
+        for before, batch in rest:
+            take(before, batch, _decode(batch, pool.starmap))
+            done += len(batch.encoded)
+            seconds = time.monotonic() - began
+            if seconds > _PATIENCE / 6 and seconds / done * (n - done) > _PATIENCE:
+                break
+        calls = ((batch, partial(take, before, batch)) for before, batch in rest)
+        tasks.run(_decode, calls)
     _report(list(faults.values()), n)
-    if faults:
-        broken = BrokenImagesError(_broken([str(fault) for fault in faults.values()], n))
-        broken.kept = np.isin(np.arange(n), list(faults), invert=True)
-        broken.images = images
-        raise broken
-    return images
+    return {position: str(fault) for position, fault in sorted(faults.items())}
+
+
+def broken(faults: Iterable[str], n: int) -> str:
+    """What to say of images of n that cannot be read."""
+    names = list(faults)
+    count = "" if len(names) == 1 else f"{len(names)} of {n} images are broken: "
+    return f"{count}{shown(names, 100)}: replace or remove them, or leave them out with --skip-broken"
 
 
 def any_colour(encoded: Iterable[Encoded]) -> bool:
@@ -113,25 +160,57 @@ def any_colour(encoded: Iterable[Encoded]) -> bool:
     return False
 
 
+def _first(
+    splits: Sequence[tuple[Callable[[], Iterable[Encoded]], int]], pixels: Pixels, n: int
+) -> tuple[str, tuple[int, ...]]:
+    """The first image that can be read, and its shape.
+
+    Raises:
+        DatasetError: none can.
+    """
+    faults = []
+    for encoded, _ in splits:
+        for name, content in encoded():
+            image = _pixels(name, content, pixels)
+            if isinstance(image, np.ndarray):
+                return name, image.shape
+            faults.append(image)
+    _report(faults, n)
+    raise DatasetError(broken(map(str, faults), n))
+
+
 def _batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
-    rest = iter(encoded)
-    for head in rest:
-        yield list(chain([head], islice(rest, _BATCH - 1)))
+    """Images in order, as many together as make some work and are not large."""
+    batch: list[Encoded] = []
+    n_bytes = 0
+    for name, content in encoded:
+        batch.append((name, content))
+        n_bytes += len(content) if isinstance(content, bytes) else 0
+        if len(batch) == _BATCH or n_bytes >= BYTES:
+            yield batch
+            batch, n_bytes = [], 0
+    if batch:
+        yield batch
 
 
-def _put(
-    pixels_of: Callable[..., Images | DatasetError], first: str, slot: Images | None, encoded: Encoded
-) -> DatasetError | None:
-    """Decode an image into its place; returns what is wrong with it."""
-    pixels = pixels_of(*encoded)
-    if isinstance(pixels, DatasetError):
-        return pixels
-    assert slot is not None  # else no image of the batch could be read
-    if pixels.shape != slot.shape:
-        (_, h, w), (_, height, width) = pixels.shape, slot.shape
-        return _OddSizeError(f"{encoded[0]} is {w}x{h}, {first} is {width}x{height} (width x height)")
-    slot[:] = pixels
-    return None
+def _decode(batch: _Batch, each: Callable[..., Iterable[Any]] = starmap) -> dict[int, DatasetError]:
+    """Decode images into their places; returns what is wrong with those that cannot be."""
+    images = np.lib.format.open_memmap(batch.file, "r+")[batch.start :]
+
+    def put(i: int, encoded: Encoded) -> DatasetError | None:
+        pixels = _pixels(*encoded, batch.pixels)
+        if isinstance(pixels, DatasetError):
+            return pixels
+        if pixels.shape != images.shape[1:]:
+            (_, h, w), (_, height, width) = pixels.shape, images.shape[1:]
+            return _OddSizeError(
+                f"{encoded[0]} is {w}x{h}, {batch.first} is {width}x{height} (width x height)"
+            )
+        images[i] = pixels
+        return None
+
+    found = each(put, enumerate(batch.encoded))
+    return {i: fault for i, fault in enumerate(found) if fault is not None}
 
 
 def _report(faults: list[DatasetError], n: int) -> None:
@@ -146,23 +225,17 @@ def _report(faults: list[DatasetError], n: int) -> None:
         raise DatasetError(f"{odd[0]}{rest}: bring all images to one size with --image-size")
 
 
-def _broken(names: list[str], n: int) -> str:
-    count = "" if len(names) == 1 else f"{len(names)} of {n} images are broken: "
-    return f"{count}{shown(names, 100)}: replace or remove them, or leave them out with --skip-broken"
-
-
-def _pixels(
-    channels: int, image_size: int | None, name: str, content: Path | bytes | None
-) -> Images | DatasetError:
+def _pixels(name: str, content: Path | bytes | None, wanted: Pixels) -> Images | DatasetError:
     """One image as (channels, h, w), or what is wrong with it."""
     try:
         with _opened(name, content) as image, _decoding(name):
-            upright = _opaque(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
-            if image_size is not None:
-                upright = ImageOps.fit(upright, (image_size, image_size), Image.Resampling.BILINEAR)
-            return np.asarray(upright).reshape(*upright.size[::-1], channels).transpose(2, 0, 1)
+            mode, size = "L" if wanted.channels == 1 else "RGB", wanted.image_size
+            upright = _opaque(ImageOps.exif_transpose(image)).convert(mode)
+            if size is not None:
+                upright = ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR)
+            return np.asarray(upright).reshape(*upright.size[::-1], wanted.channels).transpose(2, 0, 1)
     except DatasetError as error:
-        return error
+        return type(error)(str(error))  # without what a traceback keeps in memory
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -9,6 +9,8 @@ from http.client import HTTPException
 import pyarrow as pa
 from PIL import Image
 
+from orchestrator.storage.files import WriteError
+
 # What the libraries that read data sets raise when a file is missing, damaged or out of reach.
 READ_ERRORS = (
     OSError,
@@ -38,7 +40,7 @@ def reported(problem: str, remedy: str) -> Iterator[None]:
     """Turn what a library raises while it reads data into a DatasetError of one line."""
     try:
         yield
-    except DatasetError:
+    except (DatasetError, WriteError):
         raise
     except MemoryError as error:  # Arrow's too: nothing is wrong with the file
         raise DatasetError(

@@ -71,7 +71,7 @@ def _list_split(
     def encoded(rows: Rows) -> Iterator[Encoded]:
         return ((str(files[row]), files[row]) for row in rows)
 
-    return Listed(np.array(labels), encoded)
+    return Listed(files, np.array(labels), encoded)
 
 
 def _images(

@@ -1,6 +1,7 @@
 """What a folder of encoded images holds, before any of them is read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.data.decoding import Encoded
@@ -12,10 +13,12 @@ class Listed(NamedTuple):
     """One split.
 
     Attributes:
+        files: that they are read from.
         labels: of its images, (n,): words, whole numbers or booleans.
         encoded: reads chosen images, a few at a time, by ascending rows.
     """
 
+    files: Sequence[Path]
     labels: Values
     encoded: Callable[[Rows], Iterator[Encoded]]
 

@@ -1,4 +1,4 @@
-"""How much memory is free, asked before images are decoded rather than found out by being killed."""
+"""How much memory is free, asked before images are made rather than found out by being killed."""
 
 import resource
 from collections.abc import Iterator
@@ -7,9 +7,6 @@ from pathlib import Path
 
 from orchestrator.data.errors import DatasetError
 
-COPIES = 2
-"""Of all images: as they are decoded, and in Ray's object store, where actors read them."""
-
 
 def require(n_images: int, shape: tuple[int, ...]) -> None:
     """See that so many images of this shape (c, h, w) fit, a byte a value.
@@ -17,13 +14,12 @@ def require(n_images: int, shape: tuple[int, ...]) -> None:
     Raises:
         DatasetError: they do not.
     """
-    needed, free = COPIES * n_images * prod(shape), free_memory()
+    needed, free = n_images * prod(shape), free_memory()
     size = "×".join(map(str, shape))
     if needed > free:
         raise DatasetError(
-            f"{n_images:,} images of {size} take {_gib(needed)} of memory, {COPIES} copies "
-            f"of them, and {_gib(free)} are free: use --train-subset and --validation-subset, a smaller "
-            "--image-size, or a machine with more"
+            f"{n_images:,} images of {size} take {_gib(needed)} of memory, and {_gib(free)} are "
+            "free: use --train-subset and --validation-subset, or a machine with more"
         )
 
 

@@ -1,6 +1,8 @@
 """Data of a user's own: arrays or torch data sets, as a function of theirs returns them, found sound."""
 
 from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,19 +11,22 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from orchestrator.data.batches import Batches
-from orchestrator.data.data import Array, Data, OwnAugmentation
+from orchestrator.data.blocks import Array, blocks
+from orchestrator.data.data import Data, OwnAugmentation
 from orchestrator.data.errors import READ_ERRORS, DatasetError, reason, reported
+from orchestrator.data.kept import Copy, keep, scratch
+from orchestrator.data.mapped import mapped
 from orchestrator.data.source import Rows
 from orchestrator.data.splits import part_off, subset
 
 SPLITS = ("train", "validation", "test")
 _NAMES = {*SPLITS, "augmentation"}
-_BLOCK = 4096  # samples that are looked at at a time
 
 
 def load_own(
     name: str,
     make: object,
+    decoded: Path,
     *,
     train_subset: int | None = None,
     validation_subset: int | None = None,
@@ -35,6 +40,7 @@ def load_own(
             tuple, or in a dict of these names, beside which ``"augmentation"`` may stand. A split is a pair
             of arrays or tensors, inputs (n, …) and targets (n, …), or a map-style torch data set of such
             samples. Arrays may be memory-mapped: they are not copied.
+        decoded: where samples are kept that are chosen from files, or are not to fill the memory.
         train_subset: keep that many training samples, classes in proportion, others at random.
         validation_subset: the same, of validation samples.
         validation_fraction: of the training samples, to validate on where the function returns no such split.
@@ -48,7 +54,7 @@ def load_own(
         returned = make()
     given = _by_name(name, returned)
     augmentation = given.pop("augmentation", None)
-    splits = {split: _pair(name, split, given[split]) for split in SPLITS if split in given}
+    splits = {split: _pair(name, split, given[split], decoded) for split in SPLITS if split in given}
     _check(name, splits)
     remarks = [_remark(splits["train"])]
     if validation_fraction is not None:
@@ -59,7 +65,7 @@ def load_own(
             )
         whole = splits["train"]
         halves = part_off(name, _classes(whole[1]), validation_fraction)
-        splits |= {split: _chosen(whole, rows) for split, rows in zip(SPLITS, halves, strict=False)}
+        splits |= {split: _chosen(whole, rows, decoded) for split, rows in zip(SPLITS, halves, strict=False)}
         remarks.append(f"validated on {len(halves[1]):,} of its {len(whole[1]):,} training samples")
     if "validation" not in splits:
         raise DatasetError(
@@ -70,7 +76,7 @@ def load_own(
         if size is not None:
             classes = _classes(splits[split][1])
             rows = subset(name, split, classes, size, len(np.unique(classes)))
-            splits[split] = _chosen(splits[split], rows)
+            splits[split] = _chosen(splits[split], rows, decoded)
     arrays: dict[str, Any] = {}
     for split, (inputs, targets) in splits.items():
         arrays |= {f"{split}_inputs": inputs, f"{split}_targets": targets}
@@ -93,7 +99,7 @@ def _by_name(name: str, returned: object) -> dict[str, Any]:
     )
 
 
-def _pair(name: str, split: str, given: object) -> tuple[Array, Array]:
+def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, Array]:
     """Inputs and targets of a split."""
     if isinstance(given, TensorDataset):
         given = given.tensors
@@ -105,10 +111,10 @@ def _pair(name: str, split: str, given: object) -> tuple[Array, Array]:
             "set with a length that returns such a pair for each number"
         )
     else:
-        inputs, targets = _gathered(name, split, given)
+        inputs, targets = _gathered(name, split, given, decoded)
     return (
-        _array(name, f"{split} inputs", inputs, "iuf"),
-        _array(name, f"{split} targets", targets, "biuf"),
+        _array(name, f"{split} inputs", inputs, "iuf", decoded),
+        _array(name, f"{split} targets", targets, "biuf", decoded),
     )
 
 
@@ -116,8 +122,8 @@ def _is_map_style(given: object) -> bool:
     return hasattr(given, "__getitem__") and hasattr(given, "__len__")
 
 
-def _gathered(name: str, split: str, samples: Any) -> tuple[Array, Array]:
-    """All samples of a torch data set in two arrays."""
+def _gathered(name: str, split: str, samples: Any, decoded: Path) -> tuple[Array, Array]:
+    """All samples of a torch data set in two arrays, which are in no memory of this process's own."""
     n = len(samples)
     if not n:
         raise DatasetError(f"{name} holds no {split} samples: return some")
@@ -129,7 +135,7 @@ def _gathered(name: str, split: str, samples: Any) -> tuple[Array, Array]:
                 raise DatasetError(f"{name}: {split}[{i}] is {_kind(sample)}: give a pair (input, target)")
             values = [np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x) for x in sample]
             if not arrays:
-                arrays = [np.empty((n, *value.shape), value.dtype) for value in values]
+                arrays = [scratch(decoded, (n, *value.shape), value.dtype) for value in values]
             for what, array, value in zip(("input", "target"), arrays, values, strict=True):
                 if (value.shape, value.dtype) != (array.shape[1:], array.dtype):
                     raise DatasetError(
@@ -141,7 +147,7 @@ def _gathered(name: str, split: str, samples: Any) -> tuple[Array, Array]:
     return inputs, targets
 
 
-def _array(name: str, what: str, values: Any, kinds: str) -> Array:
+def _array(name: str, what: str, values: Any, kinds: str, decoded: Path) -> Array:
     """Numbers that torch can read, without a copy where they are already."""
     if isinstance(values, Tensor):
         values = values.detach().cpu()
@@ -152,9 +158,8 @@ def _array(name: str, what: str, values: Any, kinds: str) -> Array:
         raise DatasetError(
             f"{name}: {what} are {array.dtype}: give floating-point or whole numbers, classes numbered from 0"
         )
-    if kind == "b" or (kind == "u" and size > 1):
-        return array.astype(np.int64)
-    return array.astype(f"={kind}{min(size, 8)}", copy=False)
+    whole = kind == "b" or (kind == "u" and size > 1)
+    return _copied(array, decoded, kind="int64" if whole else f"={kind}{min(size, 8)}")
 
 
 def _check(name: str, splits: dict[str, tuple[Array, Array]]) -> None:
@@ -197,13 +202,14 @@ def _check_numbers(what: str, array: Array) -> None:
     """See that floating-point numbers are finite."""
     if array.dtype.kind != "f":
         return
-    for start in range(0, len(array), _BLOCK):
-        block = array[start : start + _BLOCK].reshape(len(array[start : start + _BLOCK]), -1)
-        wrong = np.flatnonzero(~np.isfinite(block).all(axis=1))
+    start = 0
+    for block in blocks(array):
+        wrong = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
         if len(wrong):
             raise DatasetError(
                 f"{what} are not finite in sample {start + wrong[0]}: fill in or leave out what is missing"
             )
+        start += len(block)
 
 
 def _classes(targets: Array) -> Rows:
@@ -213,9 +219,22 @@ def _classes(targets: Array) -> Rows:
     return np.zeros(len(targets), np.int64)
 
 
-def _chosen(split: tuple[Array, Array], rows: Rows) -> tuple[Array, Array]:
-    inputs, targets = split
-    return inputs[rows], targets[rows]
+def _chosen(split: tuple[Array, Array], rows: Rows, decoded: Path) -> tuple[Array, Array]:
+    inputs, targets = (_copied(array, decoded, rows=rows) for array in split)
+    return inputs, targets
+
+
+def _copied(array: Array, decoded: Path, *, rows: Rows | None = None, kind: str | None = None) -> Array:
+    """Some samples, or all as another kind of number; the array itself where it is what is asked for."""
+    copy = Copy(array, rows, kind)
+    if rows is None and copy.dtype == array.dtype:
+        return array
+    where = mapped(array)
+    if where is None:
+        return (array if rows is None else array[rows]).astype(copy.dtype, copy=False)
+    digest = blake2b(repr((where._replace(host=None), copy.dtype)).encode(), digest_size=8)
+    digest.update(b"" if rows is None else rows.data)
+    return keep(decoded / f"{Path(where.file).stem}-{digest.hexdigest()}", {"array": copy})["array"]
 
 
 def _remark(train: tuple[Array, Array]) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestrator.data.blocks import BYTES
 from orchestrator.data.decoding import LFS, Encoded
 from orchestrator.data.errors import DatasetError, reported, shown
 from orchestrator.data.labels import Values
@@ -20,7 +21,8 @@ from orchestrator.data.splits import SPLITS, split_of
 
 _LABELS = ("label", "labels", "fine_label", "class", "target")
 _IMAGES = ("image", "img")
-_BATCH = 256  # rows that are read at a time: a row group may hold gigabytes
+_BATCH = 256  # rows that are read at a time at most: a row group may hold gigabytes
+_BUFFER = 1 << 20  # bytes of a column that are read at a time, not all of a row group's
 _INDEX = "__index_level_0__"  # what pandas calls the row numbers that it adds
 
 
@@ -149,7 +151,7 @@ def _listed(files: list[Path], image: str, label: str) -> Listed:
             f"{files[0]}: each of {len(labels)} rows has a {label!r} of its own, so it is no label: name the "
             "column with --label-column"
         )
-    return Listed(labels, lambda rows: _encoded(files, image, rows))
+    return Listed(files, labels, lambda rows: _encoded(files, image, rows))
 
 
 def _labels(file: Path, name: str) -> Values:
@@ -186,16 +188,18 @@ def _encoded(files: list[Path], name: str, rows: Rows) -> Iterator[Encoded]:
     start = 0
     for file in files:
         first = start  # of the file
-        with _reading(file), pq.ParquetFile(file) as parquet:
+        with _reading(file), pq.ParquetFile(file, buffer_size=_BUFFER) as parquet:
             column = (
                 name if not pa.types.is_struct(parquet.schema_arrow.field(name).type) else f"{name}.bytes"
             )
             for group in range(parquet.num_row_groups):
-                n = parquet.metadata.row_group(group).num_rows
+                of_group = parquet.metadata.row_group(group)
+                n = of_group.num_rows
                 if not _between(rows, start, n).size:
                     start += n
                     continue
-                for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=[column]):
+                n_together = max(1, min(_BATCH, BYTES * n // max(1, of_group.total_byte_size)))
+                for batch in parquet.iter_batches(n_together, row_groups=[group], columns=[column]):
                     inside = _between(rows, start, len(batch))
                     contents = batch.column(0)
                     if pa.types.is_struct(contents.type):

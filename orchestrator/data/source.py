@@ -77,7 +77,10 @@ class InMemory:
 
     def __call__(self, *rows: Rows) -> tuple[Images, ...]:
         """The chosen images of each split."""
-        return tuple(images[chosen] for images, chosen in zip(self.splits, rows, strict=True))
+        return tuple(
+            images if len(chosen) == len(images) else images[chosen]
+            for images, chosen in zip(self.splits, rows, strict=True)
+        )
 
 
 def in_memory(*splits: Images) -> Read:

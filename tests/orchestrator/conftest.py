@@ -1,7 +1,7 @@
-"""A store that already holds what components cost, so that nothing has to be measured."""
+"""A place for what is decoded, and a store that already holds what components cost."""
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations
 from math import prod
 from pathlib import Path
@@ -12,6 +12,7 @@ from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.step_time import Cost
 from orchestrator.costs import Costs, key_of
+from orchestrator.data import datasets
 from orchestrator.trial import Job
 
 
@@ -33,6 +34,14 @@ def profile_of(network: FeedForward, n_coarse_units: Collection[int]) -> CostPro
         batch_size=16,
         element_bytes=4,
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def decoded_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests decode goes with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "FOLDER", str(tmp_path_factory.mktemp("decoded")))
+        yield
 
 
 @pytest.fixture

@@ -1,7 +1,13 @@
+import pickle
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
-from orchestrator.data import memory
+from orchestrator.data import batches, data, datasets, decoding, folders, kept
+from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import DATASETS, DatasetError, Reading, Source, load_dataset
 from orchestrator.data.source import in_memory
 from tests.orchestrator.data.files import noise, write_folder
@@ -58,16 +64,61 @@ def test_options_for_folders_are_not_ignored_elsewhere(option):
 
 def test_more_than_fits_into_memory_is_refused_before_it_is_made():
     with pytest.raises(
-        DatasetError, match=r"images of 3×224×224 take 449\.\d GiB .*, and [\d.]+ GiB are free: use"
+        DatasetError, match=r"images of 3×224×224 take 224\.\d GiB .*, and [\d.]+ GiB are free: use"
     ):
         load_dataset("synthetic:3x224x224x1000x1281167")
 
 
+FOLDER_NAMES = [f"{split}/{c}/1.png" for split in ("train", "val") for c in "ab"]
+
+
 def test_images_of_a_folder_are_not_decoded_where_they_do_not_fit(tmp_path, monkeypatch):
-    write_folder(tmp_path, {f"{split}/{c}/1.png": noise(1)[0] for split in ("train", "val") for c in "ab"})
-    monkeypatch.setattr(memory, "free_memory", lambda: 4 * 3 * 8 * 8)
-    with pytest.raises(DatasetError, match=r"4 images of 3×8×8 take .* 2 copies .* --image-size"):
-        load_dataset(f"image_folder:{tmp_path}")
+    write_folder(tmp_path / "pets", dict.fromkeys(FOLDER_NAMES, noise(1)[0]))
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4 * 3 * 8 * 8 - 1))
+    monkeypatch.setattr(decoding, "_decode", pytest.fail)
+    with pytest.raises(
+        DatasetError, match=r"4 images of 3×8×8 take 0\.0 GiB of disk in .*where 0\.0 GiB are .*--image-size"
+    ):
+        load_dataset(f"image_folder:{tmp_path}/pets", data_dir=tmp_path)
+
+
+def test_what_has_been_decoded_is_not_decoded_again_until_a_file_changes(tmp_path, monkeypatch):
+    images = noise(8)
+    write_folder(tmp_path, dict(zip(FOLDER_NAMES, images, strict=False)))
+    first = load_dataset(f"image_folder:{tmp_path}")
+
+    def fail(*_):
+        raise AssertionError("all images are gone through again")
+
+    with monkeypatch.context() as nothing_read:
+        for module, function in ((decoding, "_decode"), (folders, "any_colour"), (data, "blocks")):
+            nothing_read.setattr(module, function, fail)
+        again = load_dataset(f"image_folder:{tmp_path}")
+        assert (again.fingerprint, again.mean, again.std) == (first.fingerprint, first.mean, first.std)
+    assert (again.train_inputs == images[:2]).all()
+    assert replace(again).fingerprint == first.fingerprint  # computed anew
+    write_folder(tmp_path, dict(zip(FOLDER_NAMES, images[4:], strict=False)))
+    assert (load_dataset(f"image_folder:{tmp_path}").train_inputs == images[4:6]).all()
+    smaller = load_dataset(f"image_folder:{tmp_path}", reading=Reading(image_size=4))
+    assert smaller.input_shape == (3, 4, 4)
+
+
+def test_what_is_large_lies_in_files_and_trains_as_if_it_were_in_memory(monkeypatch, tmp_path):
+    in_memory_ = load_dataset("synthetic:3x8x8x10x100")
+    monkeypatch.setattr(datasets, "LARGE", 1000)
+    mapped = load_dataset("synthetic:3x8x8x10x100", data_dir=tmp_path)
+    sent = pickle.loads(pickle.dumps(mapped))
+    assert len(pickle.dumps(mapped)) < 5000
+    assert sent.fingerprint == replace(mapped).fingerprint == in_memory_.fingerprint
+    ways = [Batches(data, batch_size=7, seed=3) for data in (in_memory_, mapped, sent)]
+    monkeypatch.setattr(batches, "fits", lambda n_bytes, device: False)
+    ways.append(Batches(sent, batch_size=7, seed=3))
+    for requests in ([(1, 0), (2, 13)], [(1, 13)]):
+        for request in requests:
+            first, *others = [way.train(*request) for way in ways]
+            assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
+    first, *others = [way.validation(3) for way in ways]
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
 # A reader of one's own

@@ -1,7 +1,11 @@
 import contextlib
 import io
+import re
 import struct
 import zlib
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -9,15 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from orchestrator.data.decoding import BrokenImagesError, any_colour
-from orchestrator.data.decoding import decode as decode_all
+from orchestrator.data import decoding
+from orchestrator.data.decoding import Pixels, any_colour
 from orchestrator.data.errors import DatasetError
+from orchestrator.data.kept import opened
+from orchestrator.data.tasks import Tasks
 
 PIXELS = np.random.default_rng(3).integers(256, size=(6, 5, 3), dtype=np.uint8)  # h, w, c
 
 
+def decode_all(splits, folder, **options):
+    """Arrays of the splits' images, and what is wrong with which."""
+    colour = any(map(any_colour, splits))
+    files = [Path(folder, f"{i}.npy") for i in range(len(splits))]
+    with_counts = [(partial(iter, encoded), len(encoded)) for encoded in splits]
+    pixels = Pixels(**{"channels": 3 if colour else 1, **options})
+    faults = decoding.decode(with_counts, files, pixels, Tasks())
+    return [np.array(opened(file)) for file in files], faults
+
+
 def decode(encoded, **options):
-    return decode_all(iter(encoded), len(encoded), **{"channels": 3 if any_colour(encoded) else 1, **options})
+    """The images of one split, all sound."""
+    with TemporaryDirectory() as folder:
+        (images,), faults = decode_all([encoded], folder, **options)
+    if faults:
+        raise DatasetError("; ".join(faults.values()))
+    return images
 
 
 def encoded(image: Image.Image, file_format: str = "PNG", **options) -> bytes:
@@ -139,16 +160,36 @@ def test_grey_and_colour_can_be_asked_for():
     assert decode([("a", COLOUR)], channels=1).shape == (1, 1, 6, 5)
 
 
-def test_of_several_broken_images_all_are_told_and_the_others_are_there():
-    contents = [b"", COLOUR, b"none", COLOUR[:-50], COLOUR]
-    with pytest.raises(BrokenImagesError, match=r"^3 of 5 images are broken: .*a0.*a2.*a3.*skip") as error:
-        decode([(f"a{i}", content) for i, content in enumerate(contents)], channels=3)
-    assert error.value.kept.tolist() == [False, True, False, False, True]
-    assert (error.value.images[error.value.kept] == PIXELS.transpose(2, 0, 1)).all()
+BROKEN = [
+    [(f"a{i}", x) for i, x in enumerate((b"", COLOUR, b"none"))],
+    [("b0", COLOUR[:-50]), ("b1", COLOUR)],
+]
+
+
+def test_of_several_broken_images_all_are_told_and_the_others_are_there(tmp_path):
+    (first, second), faults = decode_all(BROKEN, tmp_path, channels=3)
+    assert [(position, fault.split()[2]) for position, fault in faults.items()] == [
+        (0, "a0"),
+        (2, "a2"),
+        (3, "b0"),
+    ]
+    for image in (first[1], second[1]):
+        assert (image == PIXELS.transpose(2, 0, 1)).all()
+    assert re.match(r"3 of 5 images are broken: .*a0.*skip", decoding.broken(faults.values(), 5))
+
+
+def test_rays_tasks_make_of_images_what_this_process_does(local_ray, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir(), (tmp_path / "there").mkdir()
+    here = decode_all(BROKEN, tmp_path / "here", image_size=4)
+    monkeypatch.setattr(decoding, "_BATCH", 1)
+    monkeypatch.setattr(decoding, "_PATIENCE", 0.0)
+    there = decode_all(BROKEN, tmp_path / "there", image_size=4)
+    assert here[1] == there[1]
+    assert all((a[i] == b[i]).all() for a, b, i in zip(here[0], there[0], (1, 1), strict=True))
 
 
 def test_nothing_but_broken_images():
-    with pytest.raises(BrokenImagesError, match=r"300 of 300 images are broken: .* and 200 more: replace"):
+    with pytest.raises(DatasetError, match=r"300 of 300 images are broken: .* and 200 more: replace"):
         decode([(f"a{i}", b"") for i in range(300)])
 
 

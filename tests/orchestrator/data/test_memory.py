@@ -16,11 +16,11 @@ def test_free_memory_is_no_more_than_the_machine_has():
 
 def test_what_fits_is_let_pass_and_what_does_not_is_told_with_numbers(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 2**30)
-    memory.require(2**9, (1, 2**10, 2**10))
+    memory.require(2**10, (1, 2**10, 2**10))
     with pytest.raises(
-        DatasetError, match=r"^513 images of 1×1024×1024 take 1\.0 GiB.*1\.0 GiB are free: use --train"
+        DatasetError, match=r"^1,025 images of 1×1024×1024 take 1\.0 GiB.*1\.0 GiB are free: use --train"
     ):
-        memory.require(2**9 + 1, (1, 2**10, 2**10))
+        memory.require(2**10 + 1, (1, 2**10, 2**10))
 
 
 def test_a_limit_of_the_process_counts():

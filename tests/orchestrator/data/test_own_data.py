@@ -1,5 +1,7 @@
 """Data of a user's own: what is taken as it is, and what is refused, with the remedy."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.utils.data import TensorDataset
 
 from models.task import Classification, NextToken, Regression
 from orchestrator.config import Sweep
+from orchestrator.data import datasets
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import DatasetError, Reading, is_own, load_dataset
 from orchestrator.data.own_data import load_own
@@ -19,7 +22,7 @@ CLASSES = np.arange(20) % 4
 def own(*returned, **options):
     """What is made of what a function returns."""
     (returned,) = returned if len(returned) == 1 else (returned,)
-    return load_own("mine:data", lambda: returned, **options)
+    return load_own("mine:data", lambda: returned, Path(datasets.FOLDER), **options)
 
 
 def pair(inputs=NUMBERS, targets=CLASSES):
@@ -250,14 +253,14 @@ def test_an_augmentation_that_could_not_be_used_is_refused(augmentation, message
         own({"train": pair(), "validation": pair(), "augmentation": augmentation})
 
 
-def test_what_a_function_raises_is_told():
+def test_what_a_function_raises_is_told(tmp_path):
     def broken():
         raise KeyError("column")
 
     with pytest.raises(DatasetError, match=r"mine:data raises an error \(KeyError: 'column'\): mend"):
-        load_own("mine:data", broken)
+        load_own("mine:data", broken, tmp_path)
     with pytest.raises(DatasetError, match="is a int, not a function"):
-        load_own("mine:data", 3)
+        load_own("mine:data", 3, tmp_path)
 
 
 def test_a_function_itself_may_be_given_to_a_sweep():

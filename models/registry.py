@@ -10,6 +10,7 @@ from models.feedforward import FeedForward, Shape
 from models.imported import imported
 from models.initialisation import seeded
 from models.mlp import mlp
+from models.probe import ANY_ERROR, said
 from models.resnet import resnet
 from models.vgg import vgg
 from models.vit import vit
@@ -55,8 +56,15 @@ def build_network(
     if vocabulary is not None and "vocabulary" in inspect.signature(factory).parameters:
         arguments["vocabulary"] = vocabulary
     _check_arguments(name, factory, arguments)
-    with seeded(seed, "network"):
-        network = factory(**arguments)
+    try:
+        with seeded(seed, "network"):
+            network = factory(**arguments)
+    except ValueError:
+        raise
+    except ANY_ERROR as error:
+        raise ValueError(
+            f"network {name!r} raises {type(error).__name__} ({said(error)}): mend it"
+        ) from error
     if isinstance(network, nn.Sequential):
         network = FeedForward.from_sequential(network, input_shape=input_shape, name=name.rpartition(":")[2])
     if not isinstance(network, FeedForward):

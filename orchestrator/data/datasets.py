@@ -16,12 +16,13 @@ from models.imported import imported
 from orchestrator.data.builtin import cifar, digits, mnist, svhn, synthetic
 from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
-from orchestrator.data.errors import DatasetError, shown
+from orchestrator.data.errors import ANY_ERROR, DatasetError, reported, shown
 from orchestrator.data.folders import read_folder
 from orchestrator.data.labels import number
 from orchestrator.data.own_data import load_own
 from orchestrator.data.source import ENCODED, Images, InMemory, Reading, Rows, Source
 from orchestrator.data.splits import subset
+from orchestrator.storage.files import expanded
 
 __all__ = ["DATASETS", "Data", "DatasetError", "Reading", "Source", "load_dataset"]
 
@@ -77,7 +78,7 @@ def load_dataset(
             validation_subset=validation_subset,
             validation_fraction=reading.validation_fraction,
         )
-    source = _source(name, Path(data_dir).expanduser(), reading)
+    source = _source(name, expanded(data_dir), reading)
     labels, classes = number(name, source)
     sizes = {"train": train_subset, "validation": validation_subset}
     rows = [subset(name, split, values, sizes.get(split), len(classes)) for split, values in labels.items()]
@@ -87,7 +88,8 @@ def load_dataset(
     if name.partition(":")[0] in ENCODED:
         remarks = (f"classes: {shown(list(classes), 5)}", *remarks)
     try:
-        images = source.read(*rows)
+        with reported(f"the reader of {name} raises an error", "mend it", ANY_ERROR):
+            images = source.read(*rows)
     except BrokenImagesError as error:
         if not skip_broken:
             raise
@@ -150,7 +152,11 @@ def _source(name: str, data_dir: Path, reading: Reading) -> Source:
     if kind in ENCODED:
         return read_folder(kind, argument, reading)
     _refuse_options(name, reading)
-    return DATASETS[kind][0](argument, data_dir)
+    with reported(f"the reader of {name} raises an error", "mend it", ANY_ERROR):
+        source = DATASETS[kind][0](argument, data_dir)
+    if not isinstance(source, Source):
+        raise DatasetError(f"the reader of {name} returns {type(source).__name__}: have it return a Source")
+    return source
 
 
 def _without_broken(error: BrokenImagesError, rows: list[Rows]) -> tuple[tuple[Images, ...], list[Rows], int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from orchestrator.data.errors import DatasetError, reported
 from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Images, Reading, Rows, Source
 from orchestrator.data.splits import choose, part_off
+from orchestrator.storage.files import expanded
 
 
 def read_folder(kind: str, argument: str, how: Reading) -> Source:
@@ -20,7 +20,7 @@ def read_folder(kind: str, argument: str, how: Reading) -> Source:
     Raises:
         DatasetError: it is not there, not complete, or not to be understood without an option.
     """
-    folder = Path(argument).expanduser()
+    folder = expanded(argument)
     in_utf8 = argument.encode(errors="replace").decode() == argument  # else Ray could not write it down
     if not in_utf8 or "://" in argument or not folder.is_dir():
         what = "is an address" if "://" in argument else "is no folder of this machine"

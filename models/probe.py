@@ -80,6 +80,8 @@ class Probe:
             raise ValueError(f"{self.what} is on the meta device and has no weights: build it on the CPU")
         if any(getattr(child, "sparse", False) is True for child in self.module.modules()):
             raise ValueError(f"{self.what} has sparse gradients, which do not travel: leave sparse=True out")
+        self.module = self.module.float()  # as it will be placed, also where it was built in another type
+        self._kept = _shapes(self.module)
         self.n_parameters = sum(parameter.numel() for parameter in parameters)
         self.trainable = [name for name, p in self.module.named_parameters() if p.requires_grad]
 
@@ -136,6 +138,10 @@ class Probe:
                 raise ValueError(
                     f"{self.what} returns shape {shape}, but {tuple(other.shape[1:])} {when}: keep to one"
                 )
+        if _shapes(self.module) != self._kept:
+            raise ValueError(
+                f"{self.what} makes or reshapes a parameter or buffer in a pass: make it when it is built"
+            )
         return output
 
     def check_state(self, *, replicated: bool = False) -> None:
@@ -200,7 +206,7 @@ class Probe:
     @torch.enable_grad()
     def gradients(self, batch: Tensor, of_output: Tensor | float = 1.0) -> dict[str, Tensor]:
         """Of the parameters that get one, for a gradient of the output."""
-        module = build_seeded(as_factory(self._source), 0).train()  # afresh: some change with every pass
+        module = build_seeded(as_factory(self._source), 0).float().train()  # afresh: passes may change it
         output = self._call(module, batch.clone())
         if output.requires_grad:
             (output * of_output).sum().backward()
@@ -283,6 +289,11 @@ def _alike(one: Tensor, other: Tensor) -> bool:
         return False
     difference = (one - other).abs().mean()
     return bool(difference <= 1e-3 * other.abs().mean()) or not bool(difference.isfinite())
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """Of parameters and buffers, by name."""
+    return {name: t.shape for name, t in (*module.named_parameters(), *module.named_buffers())}
 
 
 def _required_inputs(module: nn.Module) -> list[str]:

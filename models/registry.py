@@ -59,14 +59,15 @@ def build_network(
     try:
         with seeded(seed, "network"):
             network = factory(**arguments)
+        if isinstance(network, nn.Sequential):
+            short = name.rpartition(":")[2]
+            network = FeedForward.from_sequential(network, input_shape=input_shape, name=short)
     except ValueError:
         raise
     except ANY_ERROR as error:
         raise ValueError(
             f"network {name!r} raises {type(error).__name__} ({said(error)}): mend it"
         ) from error
-    if isinstance(network, nn.Sequential):
-        network = FeedForward.from_sequential(network, input_shape=input_shape, name=name.rpartition(":")[2])
     if not isinstance(network, FeedForward):
         raise ValueError(
             f"network {name!r} returned {type(network).__name__}: return a FeedForward or an nn.Sequential"

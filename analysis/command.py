@@ -48,6 +48,13 @@ def exit_status() -> int:
     return 128 + _end.number
 
 
+def complain(error: object) -> None:
+    """Say on the error stream what is wrong, in one line: names of files may hold anything."""
+    text = str(error)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    print(f"error: {line}", file=sys.stderr)
+
+
 def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Run ``main`` with the command line's arguments, and exit with the status that it returns.
 

@@ -4,6 +4,7 @@ What is damaged stays so, and may be set aside and made again. What a disk, a ne
 withholds for the moment is most likely whole: nothing may be taken for lost because of it.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -80,19 +81,35 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
+SEAL = "sha256"
+"""The key of a JSON object's checksum of itself."""
+
+
+def sealed(content: dict[str, Any]) -> str:
+    """JSON of an object, with a checksum by which :func:`read_json` sees whether it is what was written."""
+    return json.dumps({**content, SEAL: _checksum(content)}, indent=1)
+
+
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """What a JSON file holds, without its checksum if it has one: earlier versions wrote none.
 
     Raises:
         FileNotFoundError: it is not there.
         UnreadableError: it cannot be read.
-        DamagedError: it is no JSON.
+        DamagedError: it is no JSON, or not what was written.
     """
     data = read_bytes(path)
     try:
-        return json.loads(data)
-    except ValueError as error:
+        content = json.loads(data)
+        if isinstance(content, dict) and SEAL in content and content.pop(SEAL) != _checksum(content):
+            raise DamagedError("its checksum is another")
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
+    return content
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def unreadable(path: Path, error: OSError) -> UnreadableError:

@@ -123,6 +123,10 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         number(mean) if pd.isna(std) else f"{number(mean)} ± {number(std)}"
         for mean, std in zip(table["error"], table["std"], strict=True)
     ]
+    cells[f"Test {measure.title}"] = [
+        number(mean) if pd.isna(std) else f"{number(mean)} ± {number(std)}"
+        for mean, std in zip(table["test_error"], table["test_std"], strict=True)
+    ]
     cells["Seeds"] = table["n"].astype(str)
     cells["Published (%)"] = _numbers(table["published"])
     cells["Difference to N = 1"] = [
@@ -144,6 +148,8 @@ def text_table1(table: pd.DataFrame) -> TextTable:
     if table["difference"].notna().any():
         unit = f"in {measure.of_difference}; " if measure.of_difference else ""
         note += f" Difference: {unit}in brackets Welch's 95 % confidence interval, from two seeds on."
+    if table["test_error"].notna().any():
+        note += " Test: measured once, after the last epoch, on images that nothing was chosen by."
     if table["published"].notna().any():
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):

@@ -3,7 +3,6 @@
 python -m analysis.report results/quickstart
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from analysis import reproduce, summary
-from analysis.command import command
+from analysis.command import command, complain
 from analysis.curves import error_against_time, figure3
 from analysis.frames import Results, StoreError, load
 from analysis.page import page
@@ -139,13 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         files = tyro.cli(report, prog="python -m analysis.report", args=arguments)
     except (StoreError, UnreadableError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except OSError as error:
-        print(
-            f"error: {error.filename or 'the report'} cannot be written ({error.strerror}): give --out a "
-            "folder that may be written and has room",
-            file=sys.stderr,
+        complain(
+            f"{error.filename or 'the report'} cannot be written ({error.strerror}): give --out a "
+            "folder that may be written and has room"
         )
         return 2
     print(*files, sep="\n")

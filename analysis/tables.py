@@ -55,7 +55,8 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
         value that varies, error (mean over seeds, of what metric, unit and better say), std (ddof = 1),
         n (seeds), metric, unit, better, published, difference (to
         N = 1 of the otherwise same configuration, in points), ci_low, ci_high (Welch's 95 %
-        interval of the difference, where both sides have two seeds), then the number of trials
+        interval of the difference, where both sides have two seeds), test_error and test_std (of the test
+        split, after the last epoch), then the number of trials
         that are running, diverged, failed.
     """
     runs = identify(trials[trials["epochs"] != 0])  # 0: only timed, not trained
@@ -74,6 +75,13 @@ def table1(trials: pd.DataFrame, epochs: pd.DataFrame, *, epoch: EpochChoice = "
         n=by_configuration.size().reindex(rows.index, fill_value=0),
         **{column: rows.get(column, default) for column, default in asdict(Measure()).items()},
     )
+    if "test_error" in runs:
+        tested = finished.assign(test_error=finished["test_error"].astype(float))
+        seeds = tested.groupby(["configuration", "seed"], dropna=False)["test_error"].mean().dropna()
+        table["test_error"] = seeds.groupby("configuration").mean()
+        table["test_std"] = seeds.groupby("configuration").std()
+    else:  # of a store written before there was one
+        table[["test_error", "test_std"]] = np.nan
     paper = published.published_table1().set_index(["dataset", "n_subnetworks"])["error"]
     here = rows[["dataset", "n_subnetworks"]].join(paper, on=["dataset", "n_subnetworks"])["error"]
     table["published"] = here.where(published.is_paper_network(rows) & published.is_whole_dataset(rows))

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from models.initialisation import ModuleFactory, make_picklable
 from models.probe import Probe, samples_of
@@ -234,11 +236,19 @@ class FeedForward:
 
 def _refuse_shared_tensors(components: Iterable[tuple[str, nn.Module]]) -> None:
     """Raise if two components hold the same parameter or buffer: as copies they would drift apart."""
-    owners: dict[Tensor, str] = {}
+    taken: dict[int, list[tuple[range, str]]] = {}  # of each storage, by whom
     for name, component in components:
         for tensor in (*component.parameters(), *component.buffers()):
-            if (owner := owners.setdefault(tensor, name)) != name:
-                raise _shared(owner, name, tensor)
+            if is_lazy(tensor) or tensor.layout != torch.strided or not tensor.numel() or tensor.is_meta:
+                continue
+            steps = zip(tensor.shape, tensor.stride(), strict=True)
+            last = tensor.storage_offset() + sum((size - 1) * step for size, step in steps)
+            place = range(tensor.storage_offset(), last + 1)
+            others = taken.setdefault(tensor.untyped_storage().data_ptr(), [])
+            for other, owner in others:
+                if owner != name and place.start < other.stop and other.start < place.stop:
+                    raise _shared(owner, name, tensor)
+            others.append((place, name))
 
 
 def _shared(owner: str, name: str, tensor: Tensor) -> ValueError:

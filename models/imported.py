@@ -32,8 +32,9 @@ def imported(kind: str, name: str, known: Iterable[str]) -> object:
         )
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (Exception, SystemExit) as error:  # whatever the module does
+        why = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{kind} {name!r} cannot be imported ({error}): "
+            f"{kind} {name!r} cannot be imported ({why}): "
             "the module must be importable from the folder where the command runs"
         ) from error

@@ -2,17 +2,24 @@
 
 import inspect
 import io
-from collections.abc import Callable
-from pickle import PickleError
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from models.initialisation import ModuleFactory, as_factory, build_seeded, copied, seeded
 
-_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a component may raise that cannot do what is asked of it."""
+ANY_ERROR = (Exception, SystemExit)
+"""What a user's code may raise."""
+
+
+def said(error: BaseException) -> str:
+    """What an error says, in a line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def samples_of(shape: tuple[int, ...], n: int = 2, *, vocabulary: int | None = None) -> Tensor:
@@ -48,11 +55,18 @@ class Probe:
     def __init__(self, source: nn.Module | ModuleFactory, what: str) -> None:
         self._source, self._name = source, what
         try:
-            self.module = build_seeded(as_factory(source), 0)
-        except (*_ERRORS, PickleError) as error:
+            with _torchs_random_numbers(what):
+                self.module = build_seeded(as_factory(source), 0)
+        except OtherRandomNumbersError:
+            raise
+        except ANY_ERROR as error:
             if isinstance(source, nn.Module):
-                raise ValueError(f"{what} ({type(source).__name__}) cannot be copied: {error}") from error
-            raise ValueError(f"{what} cannot be built: {error}") from error
+                raise ValueError(
+                    f"{what} ({type(source).__name__}) cannot be copied: {said(error)}"
+                ) from error
+            raise ValueError(f"{what} cannot be built: {said(error)}") from error
+        if not isinstance(self.module, nn.Module):
+            raise ValueError(f"{what} is a {type(self.module).__name__}: have its factory return a module")
         self.what = f"{what} ({type(self.module).__name__})"
         parameters = list(self.module.parameters())
         if any(is_lazy(parameter) for parameter in parameters):
@@ -62,8 +76,12 @@ class Probe:
             )
         if any(tensor.is_complex() for tensor in (*parameters, *self.module.buffers())):
             raise ValueError(f"{self.what} holds complex numbers: keep real and imaginary parts apart")
+        if any(tensor.is_meta for tensor in (*parameters, *self.module.buffers())):
+            raise ValueError(f"{self.what} is on the meta device and has no weights: build it on the CPU")
         if any(getattr(child, "sparse", False) is True for child in self.module.modules()):
             raise ValueError(f"{self.what} has sparse gradients, which do not travel: leave sparse=True out")
+        self.module = self.module.float()  # as it will be placed, also where it was built in another type
+        self._kept = _shapes(self.module)
         self.n_parameters = sum(parameter.numel() for parameter in parameters)
         self.trainable = [name for name, p in self.module.named_parameters() if p.requires_grad]
 
@@ -120,6 +138,10 @@ class Probe:
                 raise ValueError(
                     f"{self.what} returns shape {shape}, but {tuple(other.shape[1:])} {when}: keep to one"
                 )
+        if _shapes(self.module) != self._kept:
+            raise ValueError(
+                f"{self.what} makes or reshapes a parameter or buffer in a pass: make it when it is built"
+            )
         return output
 
     def check_state(self, *, replicated: bool = False) -> None:
@@ -138,11 +160,25 @@ class Probe:
             try:
                 torch.save(extra, kept)
                 torch.load(io.BytesIO(kept.getvalue()), weights_only=True)
-            except (*_ERRORS, PickleError) as error:
+            except ANY_ERROR as error:
                 raise ValueError(
                     f"{self.what} keeps extra state that is no tensor, number or word, so that no checkpoint "
                     "could be read safely: use a buffer"
                 ) from error
+
+    def check_anew(self) -> None:
+        """See that the factory builds another module each time.
+
+        Raises:
+            ValueError: it does not: what stands at several cuts, or in owner and replica, would be one in one
+                process and several in actors.
+        """
+        again = build_seeded(as_factory(self._source), 0)
+        kept = {id(tensor) for tensor in (*self.module.parameters(), *self.module.buffers())}
+        if kept & {id(tensor) for tensor in (*again.parameters(), *again.buffers())}:
+            raise ValueError(
+                f"{self.what} is the same module each time that its factory is called: build it anew in there"
+            )
 
     @torch.enable_grad()
     def passes_back(self, batch: Tensor) -> bool:
@@ -170,7 +206,7 @@ class Probe:
     @torch.enable_grad()
     def gradients(self, batch: Tensor, of_output: Tensor | float = 1.0) -> dict[str, Tensor]:
         """Of the parameters that get one, for a gradient of the output."""
-        module = build_seeded(as_factory(self._source), 0).train()  # afresh: some change with every pass
+        module = build_seeded(as_factory(self._source), 0).float().train()  # afresh: passes may change it
         output = self._call(module, batch.clone())
         if output.requires_grad:
             (output * of_output).sum().backward()
@@ -211,13 +247,40 @@ class Probe:
             inputs = _required_inputs(module)
             if len(inputs) > 1:
                 raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
-            with seeded(0, "probe"):
+            with seeded(0, "probe"), _torchs_random_numbers(self.what):
                 before = torch.get_rng_state()
                 output: Tensor = module(batch)
                 self._draws = not torch.equal(torch.get_rng_state(), before)
-        except _ERRORS as error:
-            raise ValueError(f"{self.what} cannot read a sample of shape {shape}: {error}") from error
+        except OtherRandomNumbersError:
+            raise
+        except ANY_ERROR as error:
+            raise ValueError(f"{self.what} cannot read a sample of shape {shape}: {said(error)}") from error
         return output
+
+
+class OtherRandomNumbersError(ValueError):
+    """A component draws random numbers that no seed of a trial decides."""
+
+
+@contextmanager
+def _torchs_random_numbers(what: str) -> Iterator[None]:
+    """See that no random numbers but torch's are drawn in the block.
+
+    Raises:
+        OtherRandomNumbersError: some are; each process would have its own.
+    """
+    before = _others_states()
+    yield
+    if _others_states() != before:
+        raise OtherRandomNumbersError(
+            f"{what} draws random numbers of Python or numpy, which differ from process to process: draw "
+            "them with torch"
+        )
+
+
+def _others_states() -> tuple[object, ...]:
+    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  # the one that others draw from
+    return random.getstate(), np.asarray(keys).tobytes(), tuple(rest)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -226,6 +289,11 @@ def _alike(one: Tensor, other: Tensor) -> bool:
         return False
     difference = (one - other).abs().mean()
     return bool(difference <= 1e-3 * other.abs().mean()) or not bool(difference.isfinite())
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    """Of parameters and buffers, by name."""
+    return {name: t.shape for name, t in (*module.named_parameters(), *module.named_buffers())}
 
 
 def _required_inputs(module: nn.Module) -> list[str]:

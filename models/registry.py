@@ -10,6 +10,7 @@ from models.feedforward import FeedForward, Shape
 from models.imported import imported
 from models.initialisation import seeded
 from models.mlp import mlp
+from models.probe import ANY_ERROR, said
 from models.resnet import resnet
 from models.vgg import vgg
 from models.vit import vit
@@ -55,10 +56,18 @@ def build_network(
     if vocabulary is not None and "vocabulary" in inspect.signature(factory).parameters:
         arguments["vocabulary"] = vocabulary
     _check_arguments(name, factory, arguments)
-    with seeded(seed, "network"):
-        network = factory(**arguments)
-    if isinstance(network, nn.Sequential):
-        network = FeedForward.from_sequential(network, input_shape=input_shape, name=name.rpartition(":")[2])
+    try:
+        with seeded(seed, "network"):
+            network = factory(**arguments)
+        if isinstance(network, nn.Sequential):
+            short = name.rpartition(":")[2]
+            network = FeedForward.from_sequential(network, input_shape=input_shape, name=short)
+    except ValueError:
+        raise
+    except ANY_ERROR as error:
+        raise ValueError(
+            f"network {name!r} raises {type(error).__name__} ({said(error)}): mend it"
+        ) from error
     if not isinstance(network, FeedForward):
         raise ValueError(
             f"network {name!r} returned {type(network).__name__}: return a FeedForward or an nn.Sequential"

@@ -76,7 +76,7 @@ class Task(ABC):
         for name, shape in (("loss", ()), ("sums", (self.n_sums,))):
             try:
                 result = getattr(self, name)(outputs, targets)
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            except Exception as error:  # whatever a task of a user's own does
                 raise ValueError(f"{self}: no {name} of {given}: {error}") from error
             got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             if got != shape:
@@ -152,6 +152,10 @@ class Classification(Task):
             )
         _refuse_negative("classification", targets)
         n_classes = int(targets.max()) + 1
+        if n_classes < 2:
+            raise ValueError(
+                "classification takes two classes or more, all targets are 0: add samples of others"
+            )
         if len(output_shape) != 1 or output_shape[0] < n_classes:
             raise ValueError(
                 f"the network returns shape {output_shape} for a sample, the data have {n_classes} "

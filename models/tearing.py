@@ -148,6 +148,7 @@ class Tearing:
         for j in range(2, n + 1):
             images = self.network.samples()
             probe = self._checked(self.preprocess_factory(j), f"C^{j}", images, self.shape(j))
+            probe.check_anew()
             probe.check_state(replicated=True)
             if not probe.adds_up(images):
                 raise ValueError(
@@ -158,6 +159,7 @@ class Tearing:
         for j in range(1, n):
             residuals = samples_of(self.shape(j + 1))
             probe = self._checked(self.coarse_factory(j), f"F^{j}", residuals, self.shape(j + 2))
+            probe.check_anew()
             probe.check_state()
             probe.check_passes_back(residuals)
             trains |= bool(probe.trainable)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from analysis.reading import DamagedError, read_json
+from analysis.reading import DamagedError, read_json, sealed
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.profiling import measure_profile
@@ -43,6 +43,7 @@ class Costs:
         self._repeats = repeats
         self._timeout = timeout
         self._profiles: dict[str, CostProfile] = {}
+        self._measured: set[str] = set()  # of which the store does not hold everything
 
     def profile(
         self,
@@ -65,14 +66,15 @@ class Costs:
         missing = set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set())
         if missing or known is None:
             measured = self._measure(config, network, resources, missing)
+            self._measured.add(key)
             # What is known stays: the cuts that follow from it must not move.
             self._profiles[key] = replace(known, coarse=measured.coarse | known.coarse) if known else measured
         return self._profiles[key]
 
     def save(self) -> None:
         """Keep what has been measured in the store, for every later command."""
-        for key, profile in self._profiles.items():
-            text = json.dumps(profile.to_dict())
+        for key in self._measured:
+            text = sealed(self._profiles[key].to_dict())
             write_atomically(self._folder / f"{key}.json", partial(_write, text))
 
     def _measure(
@@ -113,10 +115,14 @@ class Costs:
 def _read(path: Path) -> CostProfile | None:
     """The profile in a file; None if it is not there."""
     try:
-        return CostProfile.from_dict(read_json(path))
+        kept = read_json(path)
+        profile = CostProfile.from_dict(kept)
+        if kept.keys() != profile.to_dict().keys():
+            raise ValueError(f"it holds {', '.join(map(str, kept))}")
+        return profile
     except FileNotFoundError:
         return None
-    except (DamagedError, LookupError, TypeError, ValueError) as error:
+    except (AttributeError, DamagedError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is no profile of costs ({error}): remove it to have them measured again; trials that "
             "are under way may then be cut elsewhere and belong into another --store"

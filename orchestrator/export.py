@@ -1,6 +1,5 @@
 """Writes a trained network to a file: ``python -m orchestrator.export STORE TRIAL FILE``."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import tyro
 from torch import Tensor
 
 from analysis import StoreError
-from analysis.command import command, exit_status
+from analysis.command import command, complain, exit_status
 from analysis.reading import UnreadableError
 from models.parareal import PararealNetwork
 from orchestrator.formats import check_format
@@ -100,10 +99,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         tyro.cli(export_, prog="python -m orchestrator.export", args=arguments)
     except WriteError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 1
     except (StoreError, UnreadableError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except KeyboardInterrupt:
         return exit_status()

@@ -11,6 +11,7 @@ from models.parareal import PararealNetwork
 from models.tearing import Tearing
 from orchestrator.config import PIPELINES, TrialConfig
 from orchestrator.formats import check_format
+from orchestrator.storage.files import expanded
 from orchestrator.trained import load_network
 
 Weights = dict[str, Tensor]
@@ -29,7 +30,7 @@ def initial_weights(
     """
     if config.initial is None:
         return None
-    weights = _read(Path(config.initial).expanduser(), config, accept_changed_code=accept_changed_code)
+    weights = _read(expanded(config.initial), config, accept_changed_code=accept_changed_code)
     if config.strategy in PIPELINES:
         tearing = replace(tearing, sizes=(sum(tearing.sizes),))
     wanted = PararealNetwork(tearing, config.n_iterations).state_dict()

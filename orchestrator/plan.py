@@ -4,7 +4,6 @@ import itertools
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pickle import PickleError
 from typing import cast
 
 import pandas as pd
@@ -29,6 +28,7 @@ from orchestrator.devices import Available, GangResources, gang_resources, n_gpu
 from orchestrator.initial import initial_weights, weights_fingerprint
 from orchestrator.one_process import untorn
 from orchestrator.own_code import fingerprint
+from orchestrator.reason import reason
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job, data_columns
@@ -192,8 +192,8 @@ def describe(config: TrialConfig, data: Data) -> FeedForward:
     for what, source in (*network.components(), *factories):
         try:
             cloudpickle.dumps(source)
-        except (AttributeError, LookupError, PickleError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"{what} cannot be sent to another process: {error}") from error
+        except Exception as error:  # whatever a user's object does
+            raise ValueError(f"{what} cannot be sent to another process: {reason(error)}") from error
     return network
 
 

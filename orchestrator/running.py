@@ -3,13 +3,12 @@
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
 from rich.console import Console
 
-from analysis.command import exit_status
+from analysis.command import complain, exit_status
 from orchestrator import cluster, environment
 from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
@@ -22,7 +21,7 @@ from orchestrator.last_words import last_words
 from orchestrator.plan import Plan, make_plan, pending, plan_table, untimed
 from orchestrator.storage.files import writing
 from orchestrator.storage.mirror import Mirror, MirrorError, following
-from orchestrator.storage.store import Store, StoreError
+from orchestrator.storage.store import Store, StoreError, usable
 from orchestrator.trial import Job, labels
 from orchestrator.turns import Pair, run_turns, uncompared
 
@@ -82,7 +81,7 @@ def dry_run(sweep: Sweep, options: Options | None = None) -> None:
     """
     options = options or Options()
     console = Console()
-    folder = Path(options.store or STORE).expanduser()
+    folder = usable(options.store or STORE)
     keep_ray = ray.is_initialized()
     try:
         available = _available(options, console)
@@ -153,8 +152,8 @@ def prepare(sweep: Sweep, options: Options, console: Console) -> Prepared:
         ValueError: it cannot work; says what to do.
         OSError: neither can it, because of a file.
     """
+    folder = usable(options.store or STORE)
     available = _available(options, console)
-    folder = Path(options.store or STORE).expanduser()
     mirror = Mirror(folder, options.mirror) if options.mirror else None
     if mirror:
         mirror.pull()
@@ -257,11 +256,6 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
             error = store.read("trials", trial_id)[0]["error"] if status else "nothing of it could be stored"
             lines.append(f"{label}: {status or 'failed'}: {error or 'its end could not be stored'}")
     return lines
-
-
-def complain(error: object) -> None:
-    """Say on the error stream what is wrong."""
-    say(Console(stderr=True), f"error: {error}")
 
 
 def say(console: Console, line: str) -> None:

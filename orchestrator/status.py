@@ -2,7 +2,6 @@
 
 import fcntl
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from analysis.command import command, exit_status
+from analysis.command import command, complain, exit_status
 from analysis.configuration import short_labels
 from analysis.measure import COLUMNS as MEASURE
 from analysis.measure import Measure
@@ -208,7 +207,10 @@ def _announced(path: Path) -> dict[str, dict[str, Any]]:
     try:
         announced = read_json(path)
         # A number of epochs was all that earlier versions announced.
-        return {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
+        asked = {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
+        if not all(isinstance(row.get("epochs"), int) for row in asked.values()):
+            raise DamagedError(f"{path} is damaged (a trial has no number of epochs)")
+        return asked
     except FileNotFoundError:
         return {}
     except (DamagedError, AttributeError) as error:
@@ -264,7 +266,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return tyro.cli(status, prog="python -m orchestrator.status", args=arguments)
     except (StoreError, UnreadableError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     except KeyboardInterrupt:
         return exit_status()

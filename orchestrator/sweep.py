@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from analysis.command import command, exit_status
+from analysis.command import command, complain, exit_status
 from orchestrator import cluster, environment
 from orchestrator.arguments import parse
-from orchestrator.running import complain, dry_run, perform, prepare, say
+from orchestrator.running import dry_run, perform, prepare, say
 
 
 def main(arguments: Sequence[str]) -> int:

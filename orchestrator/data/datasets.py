@@ -19,7 +19,7 @@ from models.imported import imported
 from orchestrator.data.builtin import cifar, digits, mnist, svhn, synthetic
 from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
-from orchestrator.data.errors import DatasetError, shown
+from orchestrator.data.errors import ANY_ERROR, DatasetError, reported, shown
 from orchestrator.data.folders import read_folder
 from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, write_json
 from orchestrator.data.labels import number
@@ -28,6 +28,7 @@ from orchestrator.data.own_data import load_own
 from orchestrator.data.source import ENCODED, Images, InMemory, Reading, Rows, Source
 from orchestrator.data.splits import subset
 from orchestrator.data.tasks import Tasks
+from orchestrator.storage.files import expanded
 
 __all__ = ["DATASETS", "Data", "DatasetError", "Reading", "Source", "load_dataset"]
 
@@ -72,7 +73,7 @@ def load_dataset(
         WriteError: the disk is not to be written.
     """
     reading = reading or Reading()
-    data_dir = Path(data_dir).expanduser()
+    data_dir = expanded(data_dir)
     decoded = data_dir.absolute() / FOLDER
     if is_own(name):
         _refuse_options(name, replace(reading, validation_fraction=None))
@@ -101,7 +102,8 @@ def load_dataset(
     if encoded:
         remarks = (f"classes: {shown(list(classes), 5)}", *remarks)
     try:
-        images = source.read(*rows)
+        with reported(f"the reader of {name} raises an error", "mend it", ANY_ERROR):
+            images = source.read(*rows)
     except BrokenImagesError as error:
         if not skip_broken:
             raise
@@ -196,7 +198,11 @@ def _source(name: str, data_dir: Path, reading: Reading, decoded: Path, tasks: T
     if kind in ENCODED:
         return read_folder(kind, argument, reading, decoded, tasks)
     _refuse_options(name, reading)
-    return DATASETS[kind][0](argument, data_dir)
+    with reported(f"the reader of {name} raises an error", "mend it", ANY_ERROR):
+        source = DATASETS[kind][0](argument, data_dir)
+    if not isinstance(source, Source):
+        raise DatasetError(f"the reader of {name} returns {type(source).__name__}: have it return a Source")
+    return source
 
 
 def _without_broken(error: BrokenImagesError, rows: list[Rows]) -> tuple[tuple[Images, ...], list[Rows], int]:

@@ -252,6 +252,8 @@ def _opened(name: str, content: Path | bytes | None) -> Iterator[Image.Image]:
     if content is None:
         raise _BrokenImageError(f"{name} holds no image (store the encoded file itself)")
     with _decoding(name):
+        if isinstance(content, Path) and content.exists() and not content.is_file():
+            raise _BrokenImageError(f"{name} is no file")  # of a pipe, reading would wait for ever
         source = BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     with source:
         with _decoding(name):

@@ -30,14 +30,19 @@ READ_ERRORS = (
     Image.DecompressionBombError,
 )
 
+ANY_ERROR = (Exception, SystemExit)
+"""What a user's code may raise."""
+
 
 class DatasetError(ValueError):
     """A data set that is unknown, missing, damaged or too small; the message says what to do."""
 
 
 @contextmanager
-def reported(problem: str, remedy: str) -> Iterator[None]:
-    """Turn what a library raises while it reads data into a DatasetError of one line."""
+def reported(
+    problem: str, remedy: str, errors: tuple[type[BaseException], ...] = READ_ERRORS
+) -> Iterator[None]:
+    """Turn what a library, or a user's code, raises while it reads data into a DatasetError of one line."""
     try:
         yield
     except (DatasetError, WriteError):
@@ -47,7 +52,7 @@ def reported(problem: str, remedy: str) -> Iterator[None]:
             f"{problem}: memory does not suffice ({reason(error)}): use --train-subset and "
             "--validation-subset, a smaller --image-size, or a machine with more"
         ) from error
-    except READ_ERRORS as error:
+    except errors as error:
         raise DatasetError(f"{problem} ({type(error).__name__}: {reason(error)}): {remedy}") from error
 
 

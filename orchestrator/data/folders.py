@@ -20,6 +20,7 @@ from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Images, Reading, Rows, Source
 from orchestrator.data.splits import choose, part_off
 from orchestrator.data.tasks import Tasks
+from orchestrator.storage.files import expanded
 
 _VERSION = 1
 """Of what images are decoded to: what is decoded otherwise has another."""
@@ -38,7 +39,7 @@ def read_folder(kind: str, argument: str, how: Reading, decoded: Path, tasks: Ta
     Raises:
         DatasetError: it is not there, not complete, or not to be understood without an option.
     """
-    folder = Path(argument).expanduser()
+    folder = expanded(argument)
     in_utf8 = argument.encode(errors="replace").decode() == argument  # else Ray could not write it down
     if not in_utf8 or "://" in argument or not folder.is_dir():
         what = "is an address" if "://" in argument else "is no folder of this machine"

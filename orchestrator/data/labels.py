@@ -29,6 +29,11 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
             f"{name} has one class, {names[0]}: there is nothing to tell apart: give two or more (the folder "
             "may be one too high or too deep)"
         )
+    if odd := [ascii(word) for word in names if word.encode(errors="replace").decode() != word]:
+        raise DatasetError(
+            f"{name}: the names of classes {shown(odd, 5)} are not UTF-8, so that no table can hold them: "
+            "rename them"
+        )
     for split, values in splits.items():
         foreign = [str(value) for value in np.setdiff1d(values, classes)]
         if foreign:
@@ -42,6 +47,8 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
 def _values(name: str, split: str, labels: Any) -> Values:
     """The labels of a split as an array of values that can be numbered."""
     values = np.asarray(labels)
+    if np.ma.is_masked(labels):
+        raise DatasetError(f"{name}: {split} labels are masked in part: fill in or leave out what is missing")
     if values.ndim != 1 or values.dtype.kind not in "iubU":
         raise DatasetError(
             f"{name}: {split} labels are {values.dtype} of shape {values.shape}: give one whole number, word "

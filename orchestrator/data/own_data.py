@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 from orchestrator.data.batches import Batches
 from orchestrator.data.blocks import Array, blocks
 from orchestrator.data.data import Data, OwnAugmentation
-from orchestrator.data.errors import READ_ERRORS, DatasetError, reason, reported
+from orchestrator.data.errors import ANY_ERROR, DatasetError, reason, reported
 from orchestrator.data.kept import Copy, keep, scratch
 from orchestrator.data.mapped import mapped
 from orchestrator.data.source import Rows
@@ -50,7 +50,7 @@ def load_own(
     """
     if not callable(make):
         raise DatasetError(f"data set {name!r} is a {type(make).__name__}, not a function: give one")
-    with reported(f"{name} raises an error", "mend the function"):
+    with reported(f"{name} raises an error", "mend the function", ANY_ERROR):
         returned = make()
     given = _by_name(name, returned)
     augmentation = given.pop("augmentation", None)
@@ -103,7 +103,7 @@ def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, A
     """Inputs and targets of a split."""
     if isinstance(given, TensorDataset):
         given = given.tensors
-    if isinstance(given, tuple | list) and len(given) == 2 and all(hasattr(one, "dtype") for one in given):
+    if isinstance(given, tuple | list) and len(given) == 2 and all(map(_is_array, given)):
         inputs, targets = given
     elif isinstance(given, tuple | dict | str) or hasattr(given, "dtype") or not _is_map_style(given):
         raise DatasetError(
@@ -118,17 +118,23 @@ def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, A
     )
 
 
+def _is_array(given: object) -> bool:
+    """Of numpy, torch or pandas."""
+    return hasattr(given, "dtype") or hasattr(given, "to_numpy")
+
+
 def _is_map_style(given: object) -> bool:
     return hasattr(given, "__getitem__") and hasattr(given, "__len__")
 
 
 def _gathered(name: str, split: str, samples: Any, decoded: Path) -> tuple[Array, Array]:
     """All samples of a torch data set in two arrays, which are in no memory of this process's own."""
-    n = len(samples)
+    with reported(f"{name}: {split} has no length", "see to its __len__", ANY_ERROR):
+        n = len(samples)
     if not n:
         raise DatasetError(f"{name} holds no {split} samples: return some")
     arrays: list[Array] = []
-    with reported(f"{name}: a sample of {split} cannot be read", "see to its __getitem__"):
+    with reported(f"{name}: a sample of {split} cannot be read", "see to its __getitem__", ANY_ERROR):
         for i in range(n):
             sample = samples[i]
             if not isinstance(sample, tuple | list) or len(sample) != 2:
@@ -149,10 +155,17 @@ def _gathered(name: str, split: str, samples: Any, decoded: Path) -> tuple[Array
 
 def _array(name: str, what: str, values: Any, kinds: str, decoded: Path) -> Array:
     """Numbers that torch can read, without a copy where they are already."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    array = np.asarray(values)
+    with reported(
+        f"{name}: {what} cannot be read as an array", "give dense numpy arrays or tensors", ANY_ERROR
+    ):
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().resolve_conj().resolve_neg()
+            values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        array = np.asarray(values)
+    if np.ma.is_masked(values):
+        raise DatasetError(f"{name}: {what} are masked in part: fill in or leave out what is missing")
+    if min(array.strides, default=0) < 0:
+        array = array.copy()  # torch has no such strides
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in kinds:
         raise DatasetError(
@@ -204,7 +217,8 @@ def _check_numbers(what: str, array: Array) -> None:
         return
     start = 0
     for block in blocks(array):
-        wrong = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1)).all(axis=1))
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite there
+            wrong = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1).astype(np.float32)).all(axis=1))
         if len(wrong):
             raise DatasetError(
                 f"{what} are not finite in sample {start + wrong[0]}: fill in or leave out what is missing"
@@ -270,7 +284,7 @@ def _check_augmentation(data: Data, augmentation: OwnAugmentation) -> None:
 
     try:
         first, again, plain = batch(augmentation), batch(augmentation), batch(None)
-    except READ_ERRORS as error:
+    except ANY_ERROR as error:
         raise DatasetError(
             f"{what} raises {type(error).__name__}: {reason(error)}: mend it; it gets a batch and a generator"
         ) from error

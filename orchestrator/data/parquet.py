@@ -23,6 +23,7 @@ _LABELS = ("label", "labels", "fine_label", "class", "target")
 _IMAGES = ("image", "img")
 _BATCH = 256  # rows that are read at a time at most: a row group may hold gigabytes
 _BUFFER = 1 << 20  # bytes of a column that are read at a time, not all of a row group's
+_LONGEST = 255  # characters of a class's name, as of a file's
 _INDEX = "__index_level_0__"  # what pandas calls the row numbers that it adds
 
 
@@ -50,7 +51,15 @@ def list_images(folder: Path, label_column: str | None) -> Listing:
     if strangers:
         remarks.append(f"left out, of no known split: {shown(strangers, 5)}")
     listed = {}
+    names = _class_names(schema, label)
     for name, files in splits.items():
+        for file in files:
+            others = _class_names(_schema(file), label)
+            if None not in (names, others) and others != names:
+                raise DatasetError(
+                    f"{file} numbers the classes otherwise than {splits[first][0]}: write both with the "
+                    "same names"
+                )
         there = _schema(files[0]).names
         named = [column for column in there if column in _LABELS]
         if label not in there and label_column is None and len(named) == 1:
@@ -59,7 +68,7 @@ def list_images(folder: Path, label_column: str | None) -> Listing:
             remarks.append(f"its split {name} has no labels (no column {label}): no test error")
         else:
             listed[name] = _listed(files, image, label)
-    return Listing(listed, tuple(remarks), _class_names(schema, label))
+    return Listing(listed, tuple(remarks), names)
 
 
 def _files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
@@ -167,7 +176,15 @@ def _labels(file: Path, name: str) -> Values:
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return np.array(column.to_pylist(), dtype=str)
+        words = column.cast(pa.large_string())
+        longest = pc.max(pc.utf8_length(words)).as_py() or 0
+        # An array of words takes as much memory for each as for the longest, and drops a last "\0".
+        if longest > _LONGEST or pc.any(pc.ends_with(words, "\0")).as_py():
+            raise DatasetError(
+                f"{file}: {name!r} has words of {longest} characters, or one that ends in a zero: a class "
+                f"has {_LONGEST} at most, so name another column with --label-column"
+            )
+        return np.array(words.to_pylist(), dtype=str)
     raise DatasetError(
         f"{file}: {name!r} is of type {kind}: a label is a whole number, a word or a boolean: name another "
         "column with --label-column, or write classes into one"
@@ -222,9 +239,12 @@ def _reading(file: Path) -> AbstractContextManager[None]:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0) and _holds_bytes(kind.field("bytes").type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    tests = "is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary"
+    return any(getattr(pa.types, test)(kind) for test in tests)
 
 
 def _only(file: Path, kind: str, columns: Sequence[str], customary: Sequence[str]) -> str:

@@ -77,6 +77,8 @@ def load(folder: Path, epoch: int) -> dict[str, bytes]:
     path = folder / _name(epoch)
     try:
         checksums = read_json(path / _MANIFEST)
+        if not isinstance(checksums, dict) or not checksums:
+            raise DamagedError(f"{_MANIFEST} names no file")
         states = {part: read_bytes(path / f"{part}.pt") for part in checksums}
     except (FileNotFoundError, DamagedError) as error:
         raise DamagedError(f"checkpoint {path} is damaged ({error})") from error

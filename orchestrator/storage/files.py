@@ -13,6 +13,18 @@ class WriteError(OSError):
     """A file or folder could not be written, such as on a full disk; says what to do."""
 
 
+def expanded(path: str | Path) -> Path:
+    """The path, its beginning ``~`` or ``~user`` replaced by that user's home folder.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} begins with no user's home folder: write it out") from error
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what goes wrong while ``path`` is written into a :class:`WriteError`."""

@@ -57,9 +57,9 @@ class Mirror:
         self._notes = folder / ".mirror.json"
         try:
             notes = read_json(self._notes)
-        except (FileNotFoundError, DamagedError):  # all is copied once more
-            notes = {}
-        copied = {name: tuple(changed) for name, changed in notes.get(url, {}).items()}
+            copied = {name: tuple(changed) for name, changed in notes.get(url, {}).items()}
+        except (FileNotFoundError, DamagedError, AttributeError, TypeError):  # all is copied once more
+            copied = {}
         self._copied = {n: changed for n, changed in copied.items() if self._sizes.get(n) == changed[1]}
 
     def pull(self) -> None:

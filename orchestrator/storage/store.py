@@ -14,7 +14,6 @@ whole, and all files of a kind have the same columns. Nothing measured is remove
 """
 
 import errno
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,9 +24,9 @@ from typing import Any
 import filelock
 import pandas as pd
 
-from analysis.reading import DamagedError, parquet_files, read_table
+from analysis.reading import DamagedError, parquet_files, read_table, sealed
 from analysis.schema import SCHEMAS
-from orchestrator.storage.files import remove, write_atomically, writing
+from orchestrator.storage.files import expanded, remove, write_atomically, writing
 
 LOCK = ".lock"
 """The file that a sweep locks while it runs."""
@@ -47,6 +46,35 @@ class StoreError(ValueError):
     """A folder that cannot serve as a store; says what to do."""
 
 
+def usable(path: str | Path) -> Path:
+    """The absolute path of a folder that can serve as a store; nothing is made.
+
+    Raises:
+        StoreError: it is a file, a folder of other things, or cannot be written or made.
+    """
+    folder = expanded(path).absolute()
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"{folder} is a file, not a folder: give --store another name")
+        names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        if names and "trials" not in names:
+            raise StoreError(
+                f"{folder} holds other things and no result store ({len(names)} entries, "
+                "no trials/): give --store an empty or a new folder"
+            )
+        places = [folder / "trials", folder, *folder.parents]
+        there = next(place for place in places if os.path.lexists(place))
+        if not there.is_dir():
+            raise OSError(errno.ENOTDIR, f"{there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, f"no right to write in {there}")
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written ({error.strerror}): give --store a folder of yours"
+        ) from error
+    return folder
+
+
 class Store:
     """A result store, made when it is not there.
 
@@ -54,28 +82,18 @@ class Store:
         path: the folder.
 
     Raises:
-        StoreError: the path is a file, a folder of other things, or cannot be written.
+        StoreError: it cannot be one, see :func:`usable`.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = usable(path)
         try:
-            if self.path.exists() and not self.path.is_dir():
-                raise StoreError(f"{self.path} is a file, not a folder: give --store another name")
-            names = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-            if names and "trials" not in names:
-                raise StoreError(
-                    f"{self.path} holds other things and no result store ({len(names)} entries, "
-                    "no trials/): give --store an empty or a new folder"
-                )
             for kind in SCHEMAS:
                 (self.path / kind).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"{self.path} cannot be written ({error.strerror}): give --store a folder of yours"
             ) from error
-        if not os.access(self.path / "trials", os.W_OK):
-            raise StoreError(f"{self.path} cannot be written: give --store a folder of yours")
 
     def lock(self) -> AbstractContextManager[object]:
         """Take the store for this process alone, until the ``with`` block or the process ends.
@@ -123,7 +141,7 @@ class Store:
         """Say which trials a sweep is about to run: by trial_id, the columns that say what is asked."""
 
         def write(temporary: Path) -> None:
-            temporary.write_text(json.dumps(asked, indent=1), encoding="utf-8")
+            temporary.write_text(sealed(dict(asked)), encoding="utf-8")
 
         write_atomically(self.path / ANNOUNCED, write)
 

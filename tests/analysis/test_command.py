@@ -122,3 +122,8 @@ def test_handlers_come_back_and_a_thread_leaves_them_alone():
     assert signal.getsignal(signal.SIGUSR1) != kept[signal.SIGUSR1]
     command.restore(kept)
     assert command.handlers() == kept
+
+
+def test_an_error_is_one_line_whatever_a_name_holds(capsys):
+    command.complain("a\nb\x1b[31m\udce9 café")
+    assert capsys.readouterr().err == "error: a\\nb\\x1b[31m\\udce9 café\n"

@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from analysis import load
+from analysis.render import text_table1
 
 
 def rows(store, **options):
@@ -203,3 +204,16 @@ def test_empty_store_gives_empty_tables_with_all_columns(store):
     assert results.table2().empty
     assert {"error", "published", "failed"} <= set(results.table1())
     assert {"total", "speed_up", "published_total"} <= set(results.table2())
+
+
+def test_the_test_error_stands_beside_the_validation_error(store):
+    for seed, tested in enumerate([5.0, 7.0]):
+        store.trial(3, seed, errors=[4.0], test_error=tested)
+    store.trial(1, 0, errors=[4.0], test_error=None)
+    table = rows(store)
+    tested = table.loc["Parareal ResNet-56, N = 3"]
+    assert (tested["test_error"], tested["test_std"]) == (6.0, pytest.approx(2**0.5))
+    assert table.loc["ResNet-56", ["test_error", "test_std"]].isna().all()
+    text = text_table1(load(store.path).table1()).markdown()
+    assert "6.00 ± 1.41" in text
+    assert "Test: measured once" in text

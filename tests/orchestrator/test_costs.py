@@ -1,5 +1,6 @@
 """What components cost is measured once, and then stays what it is."""
 
+import json
 from dataclasses import replace
 from math import isfinite
 
@@ -8,7 +9,7 @@ import ray
 import torch
 from torch import nn
 
-from analysis.reading import UnreadableError
+from analysis.reading import SEAL, UnreadableError, sealed
 from models.feedforward import FeedForward
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs, key_of
@@ -80,6 +81,18 @@ def test_a_profile_that_cannot_be_read_or_is_damaged_is_refused_and_stays(known_
     make_unreadable(file)
     with pytest.raises(UnreadableError):
         profile(costs, job, [1])
+
+
+def test_a_digit_that_has_changed_in_a_profile_is_noticed(known_costs, tmp_path):
+    job = job_of()
+    (file,) = known_costs([job], [1]) and (tmp_path / "costs").iterdir()
+    text = sealed(json.loads(file.read_text()))  # as measured profiles are kept
+    file.write_text(text)
+    assert profile(Costs(tmp_path), job, [1]).batch_size == 16
+    for change in (('"batch_size": 16', '"batch_size": 17'), (f'"{SEAL}"', '"sha255"')):
+        file.write_text(text.replace(*change))
+        with pytest.raises(ValueError, match=r"is no profile of costs \(.*(checksum|holds).*\): remove it"):
+            profile(Costs(tmp_path), job, [1])
 
 
 def test_seeds_settings_and_ways_to_tear_share_a_profile(known_costs):

@@ -194,6 +194,9 @@ def test_a_refusal_says_why_and_makes_nothing(tmp_path, capsys, arguments, messa
 def test_a_store_that_cannot_be_used_is_a_refusal(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert "is a file, not a folder" in refused(capsys, [*SMALL, "--store", "file"])
+    assert "begins with no user's home folder" in refused(capsys, [*SMALL, "--store", "~nobody-here/x"])
+    costly = ["--partition", "balanced", "--store", "file"]  # refused before anything is measured
+    assert "is a file, not a folder" in refused(capsys, [*SMALL, *costly])
     store = Store("held")
     with store.lock():
         assert "another sweep is running on" in refused(capsys, [*SMALL, "--store", "held"])

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -183,3 +185,17 @@ def test_all_broken_images_are_named_and_can_be_left_out(tmp_path):
     (tmp_path / "train/a/1.png").write_bytes(b"broken too")
     with pytest.raises(DatasetError, match="without its broken images the train split lacks a class"):
         load(tmp_path, skip_broken=True)
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(tmp_path):
+    write_folder(tmp_path, SOUND)
+    os.mkfifo(tmp_path / "train/cat/2.png")
+    with pytest.raises(DatasetError, match=r"2\.png is no file"):
+        load(tmp_path)
+
+
+def test_a_class_whose_name_no_table_can_hold_is_refused(tmp_path):
+    odd = os.fsdecode(b"caf\xe9")
+    write_folder(tmp_path, {**SOUND, f"train/{odd}/1.png": ONE})
+    with pytest.raises(DatasetError, match=r"names of classes 'caf\\udce9' are not UTF-8.*: rename them"):
+        load(tmp_path)

@@ -271,3 +271,32 @@ def test_a_function_itself_may_be_given_to_a_sweep():
     data = [load_dataset(config.dataset, train_subset=12) for config in configs]
     assert [one.input_shape for one in data] == [(3,), (1, 8, 8)]
     assert is_own(configs[0].dataset)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (np.ma.array([0, 1], mask=[0, 1]), "train targets are masked in part"),
+        (torch.eye(2).to_sparse(), "train targets cannot be read as an array"),
+        (np.array([0.0, 1e300]), "train targets are not finite in sample 1"),
+    ],
+)
+def test_targets_that_are_no_plain_numbers(targets, message):
+    split = np.zeros((2, 3), np.float32), targets
+    with pytest.raises(DatasetError, match=message):
+        load_own("mine:data", lambda: (split, split))
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), type("OwnError", (Exception,), {})("mine")])
+def test_whatever_a_function_raises_is_reported(error):
+    def make():
+        raise error
+
+    with pytest.raises(DatasetError, match="mine:data raises an error"):
+        load_own("mine:data", make)
+
+
+def test_arrays_that_run_backwards_are_read():
+    split = np.zeros((2, 3), np.float32)[::-1], np.array([1, 0])[::-1]
+    data = load_own("mine:data", lambda: (split, split))
+    assert next(data.targets()).tolist() == [0, 1]

@@ -256,3 +256,33 @@ def test_files_that_are_not_one_set(tmp_path, names, message):
         write_parquet(tmp_path / name, [IMAGE] * 2, [0, 1])
     with pytest.raises(DatasetError, match=message):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.binary(len(IMAGE)), pa.dictionary(pa.int32(), pa.binary())],
+    ids=["of one length", "by number"],
+)
+def test_encoded_images_of_other_types(tmp_path, kind):
+    column = pa.array([IMAGE, IMAGE]).cast(kind) if pa.types.is_fixed_size_binary(kind) else None
+    column = pa.array([IMAGE, IMAGE]).dictionary_encode() if column is None else column
+    for split in ("train", "val"):
+        pq.write_table(pa.table({"image": column, "label": LABELS}), tmp_path / f"{split}.parquet")
+    assert len(load(tmp_path).train_inputs) == 2
+
+
+@pytest.mark.parametrize("words", [["a", "a\0"], ["a", "x" * 300]])
+def test_words_that_are_no_names_of_classes(tmp_path, words):
+    for split in ("train", "val"):
+        write_parquet(tmp_path / f"{split}.parquet", [IMAGE] * 2, [], label=pa.array(words))
+    with pytest.raises(DatasetError, match=r"has words of \d+ characters.*--label-column"):
+        load(tmp_path)
+
+
+def test_files_that_number_the_classes_otherwise_are_refused(tmp_path):
+    for split, names in (("train", ["cat", "dog"]), ("val", ["dog", "cat"])):
+        known = json.dumps({"info": {"features": {"label": {"names": names}}}}).encode()
+        table = pa.table({"image": structs([IMAGE] * 2), "label": LABELS})
+        pq.write_table(table.replace_schema_metadata({b"huggingface": known}), tmp_path / f"{split}.parquet")
+    with pytest.raises(DatasetError, match=r"val\.parquet numbers the classes otherwise than .*train"):
+        load(tmp_path)

@@ -19,6 +19,7 @@ CHARACTERS = ADAMW | {
     "width": None,
     "n_coarse_units": 1,
 }
+REPLICAS = {"n_replicas": 2, "network": "mlp", "depth": 8, "width": 12}
 TABULAR = {
     "network": "mlp",
     "dataset": "tests.integration.characters:tabular",
@@ -57,6 +58,9 @@ TABULAR = {
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (2, {"strategy": "1f1b", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (3, {"label_smoothing": 0.1}),
+        (2, REPLICAS),
+        (2, REPLICAS | {"n_replicas": 3, "optimizer": "adamw", "clip_norm": 0.5}),  # shares of 3, 3, 2
+        (3, REPLICAS | {"n_iterations": 2, "clip_norm": 1e-2}),
         (3, {"task": "tests.integration.expectation:Expectation"}),
         (
             2,

@@ -22,7 +22,8 @@ COMPARED = ["epoch", "learning_rate", "train_loss", "train_error", "validation_l
 def run(config, store, progress=lambda row: None):
     """Run a trial to its end; returns its epochs, its row and its timings."""
     images = load_dataset(config.dataset, train_subset=config.train_subset)
-    resources = GangResources(n_actors(config.n_subnetworks, config.strategy), "cpu", cpus=0.1, gpus=0)
+    size = n_actors(config.n_subnetworks, config.strategy, config.n_replicas)
+    resources = GangResources(size, "cpu", cpus=0.1, gpus=0, n_replicas=config.n_replicas)
     group = placement_group(resources.bundles)
     try:
         job = Job(config, tear_as_asked(config, describe(config, images)), resources)

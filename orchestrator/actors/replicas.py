@@ -12,6 +12,7 @@ are gradients of the mean over the whole batch, whatever the shares' sizes.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -216,11 +217,10 @@ class _Bucket:
             for parameter, total, n_holders in zip(self.parameters, sums, holders.tolist(), strict=True):
                 if parameter.grad is None and n_holders:
                     parameter.grad = total.clone()
-        there = [
-            (p.grad, total) for p, total in zip(self.parameters, sums, strict=True) if p.grad is not None
-        ]
+        there = [i for i, p in enumerate(self.parameters) if p.grad is not None]
         if there:
-            torch._foreach_copy_(*map(list, zip(*there, strict=True)))
+            gradients = [cast(Tensor, self.parameters[i].grad) for i in there]
+            torch._foreach_copy_(gradients, [sums[i] for i in there])
         del self._like, self._sum
         self.summing = None
         self.arrived.clear()

@@ -111,7 +111,7 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
     @property
     def largest_share(self) -> int:
         """Samples of a batch that go through a subnetwork at once."""
-        return self.share(1).stop
+        return -(-self.batch_size // self.n_replicas)
 
     @property
     def trial_id(self) -> str:

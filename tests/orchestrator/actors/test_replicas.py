@@ -16,11 +16,11 @@ HOST = "127.0.0.1"
 @pytest.fixture(scope="module")
 def together():
     """Calls a function in three threads, with the holders of one part in as many replicas."""
-    store, _ = open_store(HOST, timeout=30)
+    _store, rendezvous = open_store(HOST, timeout=30)
     with ThreadPoolExecutor(3) as pool:
 
         def holder(replica):
-            where = dist.PrefixStore("holders", store)
+            where = dist.PrefixStore("holders", rendezvous.join())
             options = {"host": HOST, "device": torch.device("cpu"), "timeout": 30.0}
             return Replicas(where, name="holders", replica=replica, size=3, **options)
 

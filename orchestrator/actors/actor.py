@@ -301,7 +301,7 @@ class Actor(ABC):
             j: its index.
         """
         replica = [self.replica] if phase == "train" and self.replica > 1 else []
-        reseed(self.device, self.config.seed, self._epoch, phase, step, component, j, *replica)
+        reseed(self.device, self.config.seed, self._epoch, phase, step, *replica, component, j)
 
     def links(self) -> list[Link]:
         """The actor's connections to others."""

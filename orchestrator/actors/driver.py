@@ -122,20 +122,19 @@ class DriverActor(Actor):
                 draw("postprocess", 0)
                 with self.clock("postprocess.forward"):
                     logits, loss = self.recorder("h", partial(self._lose, _result(sweeps), labels))
-                whole = Totals(self.task, self.device)
-                whole.add(loss, logits, labels)
-                summing = self.sum_over_replicas(whole.sums)
                 transfers += sent + self._backward(loss, sweeps)
                 # Before the rest of this step, so that whoever is ahead finds an open door.
                 more = step + 1 < self.batches.n_train_steps
                 arriving = self._post_receives(self.n_samples) if more else {}
+                whole = Totals(self.task, self.device)
+                whole.add(loss, logits, labels)
                 self.take_step(step, component="driver")
-                summing.wait()
-                total.sums += whole.sums
-                watch.look(whole.sums[0])
+                transfers.append(self.sum_over_replicas(whole.sums))
                 with self.clock("driver.wait"):
                     for transfer in transfers:
                         transfer.wait()
+                total.sums += whole.sums
+                watch.look(whole.sums[0])
         completed = watch.finite()
         words = self._say(completed)
         if not completed:  # the residuals of the step that is called off are on their way

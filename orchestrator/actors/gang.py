@@ -116,12 +116,11 @@ class Gang:
             for replica in range(1, config.n_replicas + 1):
                 first = (replica - 1) * n_places
                 driver = start(DriverActor, first, replica=replica)
-                hosts = {guest: driver}
-                subnetworks = (
-                    start(SubnetworkActor, first + devices[j], j, guest_of=hosts.get(j), replica=replica)
-                    for j in js
-                )
-                self.actors += [driver, *subnetworks]
+                self.actors.append(driver)
+                for j in js:
+                    host = driver if j == guest else None
+                    at = first + devices[j]
+                    self.actors.append(start(SubnetworkActor, at, j, guest_of=host, replica=replica))
                 which = f"{_OF_REPLICA}{replica}" * (replica > 1)
                 self.parts += [f"{part}{which}" for part in ("driver", *(f"subnetwork-{j}" for j in js))]
 

@@ -25,14 +25,14 @@ def relative(a, b):
     return ((a - b).norm() / b.norm()).item() if b.norm() else a.norm().item()
 
 
-def check_equality(start_gang, config):
+def check_equality(start_gang, config, **how):
     """Compare weights, gradients and metrics of the actors with those of one process."""
     with start_gang(config) as actors:
         reports = [actors.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
         told = ray.get([actor.gradients.remote() for actor in actors.actors])
     gradients = dict(zip(actors.parts, told, strict=True))
     tolerance = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 4e-2}[config.precision]
-    expected, expected_metrics = one_process(config, load(config))
+    expected, expected_metrics = one_process(config, load(config), **how)
     for report, metrics in zip(reports, expected_metrics, strict=True):
         (lead,) = (of_actor for of_actor in report.values() if of_actor.metrics)
         for name, value in metrics.items():

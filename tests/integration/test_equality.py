@@ -123,6 +123,14 @@ def test_a_users_network_is_trained_in_a_gang_of_its_own(start_gang, trial, netw
     check_equality(start_gang, trial(network=network, n_subnetworks=n_subnetworks, **options))
 
 
+@pytest.mark.usefixtures("pooled")
+@pytest.mark.parametrize("network", ["dropout_everywhere", "stochastic_depth"])
+def test_replicas_normalise_and_draw_each_for_its_own_share(start_gang, trial, network):
+    options = {"network": f"tests.integration.networks:equal_{network}", "depth": None, "width": None}
+    config = trial(n_replicas=2, n_coarse_units=1, batch_size=7, **options)
+    check_equality(start_gang, config, in_shares=True)
+
+
 @pytest.mark.parametrize("n_iterations", [1, 2])
 def test_actors_on_different_hosts_equal_one_process_as_well(start_gang, trial, monkeypatch, n_iterations):
     monkeypatch.setattr(gang, "DriverActor", DriverApart)

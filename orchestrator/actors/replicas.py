@@ -114,7 +114,7 @@ class GradientSums:
     """Sums of the gradients of some parameters over all replicas, begun while the backward pass goes on.
 
     The first step waits for the backward pass to end, to learn which gradients come in one piece: those of
-    a module that runs several times may not, and are then summed at the end of every step.
+    a module that runs several times, or not every time, are summed at the end of every step.
 
     Args:
         replicas: who adds up.

@@ -33,7 +33,7 @@ EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
 """Config values that every table and figure names."""
 
 CUTS = ("partition", "partition_sizes")
-AT_CUTS = ("preprocess", "coarse", "n_coarse_units", "n_iterations")
+AT_CUTS = ("preprocess", "coarse", "n_coarse_units", "n_iterations", "n_replicas")
 TEARING = ("strategy", *CUTS, *AT_CUTS)
 """Config values without effect at N = 1: the network there is the original one, f."""
 
@@ -52,6 +52,7 @@ DATASET_NAMES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "mnist": "MNIST
 HEADINGS = {
     "n_coarse_units": "N_c",
     "n_iterations": "K",
+    "n_replicas": "D",
     "n_subnetworks": "N",
     "dataset": "Data set",
     "label": "Network",

@@ -16,11 +16,13 @@ from orchestrator.plan import describe, tear_as_asked
 
 
 def one_process(
-    config: TrialConfig, data: Data, *, device: str = "cpu"
+    config: TrialConfig, data: Data, *, device: str = "cpu", in_shares: bool = False
 ) -> tuple[PararealNetwork, list[dict[str, float]]]:
     """The trained network, with the gradients of the last step, and the metrics of every epoch.
 
-    Strategies without a coarse network train the serial network, whatever N.
+    Strategies without a coarse network train the serial network, whatever N. ``in_shares``: the shares of the
+    replicas go through the network one after the other, as they go through theirs: each draws its own random
+    numbers, and running statistics are those of the first.
     """
     if config.strategy not in TORN:
         config = replace(config, n_subnetworks=1, strategy="serial")
@@ -34,23 +36,34 @@ def one_process(
     compute.place(network)
     optimizer = torchs_own_optimizer(network, config)
     draw = partial(reseed, torch.device(device), config.seed)
+    replicas = range(1, config.n_replicas + 1)
+    shares = [config.share(replica) for replica in replicas] if in_shares else [slice(None)]
     metrics = []
     for epoch in range(1, config.epochs + 1):
         network.train()
         losses = []
         for step in range(batches.n_train_steps):
             images, labels = batches.train(epoch, step)
-            network.draw = partial(draw, epoch, "train", step)  # type: ignore[method-assign]
-            with compute.autocast():
-                loss = task.loss(network(images), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss, buffers = 0.0, []
+            for replica, share in enumerate(shares, start=1):
+                its_own = [replica] if replica > 1 else []
+                network.draw = partial(draw, epoch, "train", step, *its_own)  # type: ignore[method-assign]
+                with compute.autocast():
+                    part = task.loss(network(images[share]), labels[share])
+                part = part * (len(labels[share]) / len(labels))
+                part.backward()
+                loss += part.item()
+                buffers = buffers or [buffer.clone() for buffer in network.buffers()]
+            if in_shares:
+                for buffer, of_first in zip(network.buffers(), buffers, strict=True):
+                    buffer.copy_(of_first)
             if config.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, epoch, step, batches.n_train_steps)
             optimizer.step()
-            losses.append(loss.item())
+            losses.append(loss)
         network.eval()
         with torch.no_grad(), compute.autocast():
             pairs = [batches.validation(step) for step in range(batches.validation.n_steps)]

@@ -98,7 +98,7 @@ class Costs:
                 preprocess=preprocess,
                 coarse=coarse,
                 n_coarse_units=n_coarse_units,
-                batch_size=config.batch_size,
+                batch_size=config.largest_share,
                 compute=compute,
                 repeats=repeats,
             )
@@ -107,8 +107,8 @@ class Costs:
             return run_alone(measure, resources, timeout=self._timeout)
         except MeasurementError as error:
             raise ValueError(
-                f"what {network.name} costs with batches of {config.batch_size} on {resources.device} could "
-                f"not be measured ({error}): lower --batch-size"
+                f"what {network.name} costs with batches of {config.largest_share} on {resources.device} "
+                f"could not be measured ({error}): lower --batch-size"
             ) from error
 
 
@@ -143,7 +143,7 @@ def key_of(config: TrialConfig, network: FeedForward, resources: GangResources) 
     facts = [
         *(config.network, config.network_options, network.input_shape),
         {name: trace[name] for name in _SIZES},
-        *(config.preprocess, config.coarse, config.batch_size, config.precision),
+        *(config.preprocess, config.coarse, config.largest_share, config.precision),
         *(config.channels_last, config.compiled),
         *(resources.device, resources.threads),
         # Came later: profiles that a store holds keep their names.

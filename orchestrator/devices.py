@@ -63,6 +63,7 @@ class GangResources:
         driver_shares: whether the driver and the smallest subnetwork share a place.
         shared_gpu: to the second actor in a place, the GPU that the first was given.
         cuda_ipc: whether actors on GPUs of one host write into each other's GPU memory.
+        n_replicas: equal gangs that make up this one, one after the other.
     """
 
     n_actors: int
@@ -73,11 +74,17 @@ class GangResources:
     driver_shares: bool = False
     shared_gpu: str | None = None
     cuda_ipc: bool = False
+    n_replicas: int = 1
 
     @property
     def n_places(self) -> int:
-        """Places of the gang: one for each actor, or one less."""
-        return self.n_actors - self.driver_shares
+        """Places of the gang: one for each actor, or in each replica one less."""
+        return self.n_actors - self.n_replicas * self.driver_shares
+
+    @property
+    def n_places_of_replica(self) -> int:
+        """Places of one replica."""
+        return self.n_places // self.n_replicas
 
     @property
     def n_devices(self) -> int:
@@ -134,25 +141,30 @@ def settle_devices(devices: Devices, *, n_devices: int, available: Available) ->
     return devices
 
 
-def n_actors(n_subnetworks: int, strategy: Strategy) -> int:
-    """Size of a gang: the subnetworks and their driver, the workers or stages, or one serial actor."""
-    return {"serial": 1, "parareal": n_subnetworks + 1}.get(strategy, n_subnetworks)
+def n_actors(n_subnetworks: int, strategy: Strategy, n_replicas: int = 1) -> int:
+    """Size of a gang: the subnetworks and their driver, the workers or stages, or one serial actor.
+
+    In replicas, so many times that.
+    """
+    return n_replicas * {"serial": 1, "parareal": n_subnetworks + 1}.get(strategy, n_subnetworks)
 
 
-def n_places(n_subnetworks: int, strategy: Strategy, *, driver_shares_gpu: bool) -> int:
-    """Places of a gang on GPUs: one for each actor, or one less."""
-    return n_actors(n_subnetworks, strategy) - (driver_shares_gpu and strategy == "parareal")
+def n_places(n_subnetworks: int, strategy: Strategy, n_replicas: int = 1, *, driver_shares_gpu: bool) -> int:
+    """Places of a gang on GPUs: one for each actor, or in each replica one less."""
+    shared = n_replicas * (driver_shares_gpu and strategy == "parareal")
+    return n_actors(n_subnetworks, strategy, n_replicas) - shared
 
 
 def n_gpus(
     n_subnetworks: int,
     strategy: Strategy,
     *,
+    n_replicas: int = 1,
     driver_shares_gpu: bool = False,
     gpus_per_actor: float | None = None,
 ) -> int:
     """GPUs that a gang needs: one for each place, or for as many as share it."""
-    places = n_places(n_subnetworks, strategy, driver_shares_gpu=driver_shares_gpu)
+    places = n_places(n_subnetworks, strategy, n_replicas, driver_shares_gpu=driver_shares_gpu)
     return math.ceil(places / per_gpu(gpu_share(gpus_per_actor)))
 
 
@@ -173,26 +185,30 @@ def gang_resources(
     cpus_per_actor: float | None,
     available: Available,
     strategy: Strategy = "parareal",
+    n_replicas: int = 1,
     driver_shares_gpu: bool = False,
     gpus_per_actor: float | None = None,
     cuda_ipc: bool = False,
 ) -> GangResources:
-    """Decide what a trial reserves, and on how many hosts.
+    """Decide what a trial reserves, and on how many hosts: no replica on two where that can be.
 
     Raises:
         ValueError: more than there is; the message says how many there are and what to do.
     """
-    size = n_actors(n_subnetworks, strategy)
+    size = n_actors(n_subnetworks, strategy, n_replicas)
     use_gpus = devices == "cuda"
     share = gpu_share(gpus_per_actor) if use_gpus else 0.0
-    n = n_places(n_subnetworks, strategy, driver_shares_gpu=driver_shares_gpu) if use_gpus else size
-    gang = _gang(n_subnetworks, strategy)
+    shares = driver_shares_gpu and use_gpus
+    n = n_places(n_subnetworks, strategy, n_replicas, driver_shares_gpu=shares)
+    gang = _gang(n_subnetworks, strategy, n_replicas)
     if use_gpus and available.gpus < (needed := math.ceil(n / per_gpu(share))):
         there = int(available.gpus)
-        room = there * per_gpu(share)
+        room = there * per_gpu(share) // n_replicas
         remedies = ["pass --devices cpu"]
         if room >= 2:
-            remedies.insert(0, f"lower --n-subnetworks to {n_subnetworks - (n - room)}")
+            remedies.insert(0, f"lower --n-subnetworks to {n_subnetworks - (n // n_replicas - room)}")
+        if n_replicas > 1:
+            remedies.insert(0, "lower --n-replicas")
         if there:  # enough for one actor, so this is a gang
             remedies.append("--strategy serial")
             if fits := math.floor(100 / math.ceil(size / there)) / 100:
@@ -218,8 +234,10 @@ def gang_resources(
             f"{gang} {n} × {choices[0]:g} = {choices[0] * n:g} cores, there are "
             f"{available.cpus:g}{where}: lower --cpus-per-actor"
         )
+    of_one = n // n_replicas
+    whole = [room // of_one * of_one for room in rooms(cpus)]
     on_each: list[int] = []
-    for room in rooms(cpus):
+    for room in whole if sum(whole) >= n else rooms(cpus):
         on_each.append(min(room, n - sum(on_each)))
     used = tuple(filter(None, on_each))
     return GangResources(
@@ -230,6 +248,7 @@ def gang_resources(
         hosts=used if len(used) > 1 else (),
         driver_shares=n < size,
         cuda_ipc=cuda_ipc and use_gpus,
+        n_replicas=n_replicas,
     )
 
 
@@ -239,7 +258,7 @@ def _room(host: Available, cpus: float, share: float) -> int:
     return min(room, int(host.gpus) * per_gpu(share)) if share else room
 
 
-def _gang(n: int, strategy: Strategy) -> str:
+def _gang(n: int, strategy: Strategy, n_replicas: int) -> str:
     """Who needs devices, and its verb."""
     several = "s" if n > 1 else ""
     if strategy == "serial":
@@ -248,7 +267,8 @@ def _gang(n: int, strategy: Strategy) -> str:
         return f"{n} worker{several} need"
     if strategy in PIPELINES:
         return f"{n} stage{several} need"
-    return f"{n} subnetwork{several} and the driver need"
+    replicas = f"{n_replicas} replicas of " * (n_replicas > 1)
+    return f"{replicas}{n} subnetwork{several} and the driver need"
 
 
 def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:

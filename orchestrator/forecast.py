@@ -41,7 +41,7 @@ def forecast(plan: Plan, costs: Costs, options: Options) -> list[RenderableType]
     """
     families: dict[str, list[Job]] = {}
     for job in distinct(plan.jobs):
-        if job.config.strategy in TORN and job.config.n_subnetworks > 1:
+        if job.config.strategy in TORN and job.config.n_subnetworks > 1 and job.config.n_replicas == 1:
             key = key_of(job.config, job.tearing.network, job.resources)
             families.setdefault(key, []).append(job)
     parts: list[RenderableType] = []

@@ -19,7 +19,7 @@ from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
 from models.task import build_task
 from models.tearing import Tearing, plan_tearing
-from orchestrator.config import PIPELINES, SHARING, TORN, Options, Sweep, TrialConfig, config_columns
+from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
 from orchestrator.data.data import Data
 from orchestrator.data.datasets import load_dataset
@@ -74,6 +74,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         n_gpus(
             config.n_subnetworks,
             config.strategy,
+            n_replicas=config.n_replicas,
             driver_shares_gpu=options.driver_shares_gpu,
             gpus_per_actor=options.gpus_per_actor,
         )
@@ -109,6 +110,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             cpus_per_actor=options.cpus_per_actor,
             available=available,
             strategy=config.strategy,
+            n_replicas=config.n_replicas,
             driver_shares_gpu=options.driver_shares_gpu,
             gpus_per_actor=options.gpus_per_actor,
             cuda_ipc=options.cuda_ipc,
@@ -118,7 +120,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             *(key, config.network),
             config.depth,
             config.width,
-            *(config.seed, config.task, config.label_smoothing, config.strategy in SHARING),
+            *(config.seed, config.task, config.label_smoothing, config.splits_batches),
         )
         if named not in networks:
             networks[named] = describe(config, images)
@@ -183,9 +185,12 @@ def describe(config: TrialConfig, data: Data) -> FeedForward:
     returned = network.trace.output_shape
     for targets in data.targets():
         task.check(returned, targets)
-    if config.strategy in SHARING and not task.is_mean(returned, next(data.targets())):
+    if config.splits_batches and not task.is_mean(returned, next(data.targets())):
+        who = (
+            f"--n-replicas {config.n_replicas}" if config.n_replicas > 1 else f"--strategy {config.strategy}"
+        )
         raise ValueError(
-            f"--strategy {config.strategy} takes the loss of a batch as the mean of its samples' losses, "
+            f"{who} takes the loss of a batch as the mean of its samples' losses, "
             f"which that of --task {config.task} is not: use parareal or serial, or make it such a mean"
         )
     factories = ("the factory of C^j", network.interface_preprocess), ("the factory of F^j", network.coarse)
@@ -230,7 +235,9 @@ def _refuse_lonely_images(config: TrialConfig, tearing: Tearing) -> None:
         ValueError: one does.
     """
     n, strategy = config.n_subnetworks, config.strategy
-    parts = n if strategy == "data_parallel" else config.n_microbatches if strategy in PIPELINES else 1
+    parts = {"data_parallel": n}.get(strategy, config.n_replicas)
+    if strategy in PIPELINES:
+        parts = config.n_microbatches
     if config.batch_size // parts > 1:
         return
     try:
@@ -266,7 +273,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
     chosen: dict[tuple[object, ...], Job] = {}
     for job in jobs:
         config = job.config
-        if config.strategy not in TORN:
+        if config.strategy not in TORN or config.n_replicas > 1:  # components are those of one replica
             continue
         key = (
             *(

@@ -19,7 +19,7 @@ from analysis.reading import UnreadableError
 from models.task import Task
 from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
-from orchestrator.actors.gang import Gang, GangError
+from orchestrator.actors.gang import Gang, GangError, part_of
 from orchestrator.config import TrialConfig, config_columns
 from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
@@ -257,22 +257,25 @@ class _Record:
             "peak_memory_bytes": max(report.peak_memory_bytes for report in reports.values()),
         }
         self._epochs.append(row)
-        for part, report in reports.items():
+        alike: dict[tuple[str, str], list[float]] = {}
+        for name, report in reports.items():
             for activity, seconds in report.activities.items():
-                component, direction = activity.split(".")
-                self._timings.append(
-                    {
-                        "trial_id": self._id,
-                        "mode": "wall",
-                        "component": component,
-                        "subnetwork": int(part.partition("-")[2] or 0),
-                        "direction": direction,
-                        "seconds": seconds,
-                        "repeat": epoch - 1,
-                        "batch_size": self._trial["batch_size"],
-                        "device": self._trial["devices"].split()[1],
-                    }
-                )
+                alike.setdefault((part_of(name), activity), []).append(seconds)
+        for (part, activity), of_replicas in alike.items():
+            component, direction = activity.split(".")
+            self._timings.append(
+                {
+                    "trial_id": self._id,
+                    "mode": "wall",
+                    "component": component,
+                    "subnetwork": int(part.partition("-")[2] or 0),
+                    "direction": direction,
+                    "seconds": statistics.fmean(of_replicas),
+                    "repeat": epoch - 1,
+                    "batch_size": self._trial["batch_size"],
+                    "device": self._trial["devices"].split()[1],
+                }
+            )
         self._store.write("epochs", self._id, self._epochs)
         self._store.write("timings", self._id, self._timings)
         return row

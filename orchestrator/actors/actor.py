@@ -5,7 +5,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import ray
 import torch
 from torch import Tensor, nn
+from torch import distributed as dist
 
 from models.initialisation import derive_seed, reseed
 from models.recorder import Recorder
@@ -22,7 +23,8 @@ from orchestrator.actors.learning_rate import learning_rate
 from orchestrator.actors.liveness import show_life
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.optimizer import Optimizer, make_optimizer
-from orchestrator.actors.transport import Link, Rendezvous
+from orchestrator.actors.replicas import GradientSums, Replicas
+from orchestrator.actors.transport import DONE, Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import Batches, HeldOut
 from orchestrator.data.data import Data
@@ -68,7 +70,12 @@ class Actor(ABC):
         tearing: the torn network, of which this actor has a part.
         data: the trial's images; every actor derives the same batches from them.
         resources: what the actor has reserved.
-        part: the actor's name within the gang, such as ``"subnetwork-2"``.
+        part: what of the network the actor has, such as ``"subnetwork-2"``.
+        replica: of which of the gang's replicas it is, 1 … D.
+
+    Attributes:
+        share: the rows of every training batch that its replica trains on.
+        n_samples: their number.
     """
 
     module: nn.Module
@@ -77,10 +84,22 @@ class Actor(ABC):
     clock: Clock
 
     def __init__(
-        self, config: TrialConfig, tearing: Tearing, data: Data, resources: GangResources, *, part: str
+        self,
+        config: TrialConfig,
+        tearing: Tearing,
+        data: Data,
+        resources: GangResources,
+        *,
+        part: str,
+        replica: int = 1,
     ) -> None:
         self.config = config
         self.part = part
+        self.replica = replica
+        self.share = config.share(replica)
+        self.n_samples = self.share.stop - self.share.start
+        self._replicas: Replicas | None = None
+        self._gradient_sums: GradientSums | None = None
         self.device, self._core_locks = take_device(resources)
         self.host = ray.util.get_node_ip_address()
         self.compute = config.compute(self.device)
@@ -104,9 +123,50 @@ class Actor(ABC):
         """What another actor needs to use this one's GPU as well."""
         return replace(resources, shared_gpu=os.environ["CUDA_VISIBLE_DEVICES"])
 
-    def show_life(self, rendezvous: Rendezvous) -> None:
-        """Tell the gang, from now on, that this process is not frozen."""
-        show_life(rendezvous, self.part)
+    def show_life(self, rendezvous: Rendezvous, name: str) -> None:
+        """Tell the gang, from now on, that this process is not frozen; ``name`` is the gang's for it."""
+        show_life(rendezvous, name)
+
+    def join(self, rendezvous: Rendezvous) -> dist.Store:
+        """Where this actor meets those of its own replica."""
+        return dist.PrefixStore(f"replica {self.replica}", rendezvous.join())
+
+    def join_replicas(
+        self, rendezvous: Rendezvous, *, completed_later: Collection[nn.Parameter] = ()
+    ) -> None:
+        """Meet the holders of the same part in the other replicas, and sum gradients with them from now on.
+
+        Args:
+            rendezvous: where.
+            completed_later: parameters to whose gradients :meth:`complete_gradients` adds.
+        """
+        if self.config.n_replicas == 1:
+            return
+        name = f"replicas of {self.part}"
+        self._replicas = Replicas(
+            dist.PrefixStore(name, rendezvous.join()),
+            name=name,
+            replica=self.replica,
+            size=self.config.n_replicas,
+            host=self.host,
+            device=self.device,
+            timeout=rendezvous.timeout,
+        )
+        parameters = list(self.module.parameters())
+        self._gradient_sums = GradientSums(self._replicas, parameters, completed_later)
+
+    def sum_over_replicas(self, tensor: Tensor) -> Transfer:
+        """Start adding a tensor up over all replicas, in place."""
+        return DONE if self._replicas is None else self._replicas.sum(tensor)
+
+    def share_buffers(self) -> None:
+        """Take over the first replica's running statistics: one network is kept and validated."""
+        if self._replicas is not None:
+            self._replicas.share_buffers(self.module)
+
+    def held_out_steps(self, images: HeldOut) -> range:
+        """Which batches of images that are held out this replica looks at: every D-th."""
+        return range(self.replica - 1, images.n_steps, self.config.n_replicas)
 
     def own(self, module: nn.Module) -> None:
         """Take ``module`` to the device, to be trained by this actor's optimizer."""
@@ -135,8 +195,11 @@ class Actor(ABC):
     def state(self) -> bytes:
         """Weights, buffers and optimizer state as torch saves them; loads with weights_only=True.
 
+        Nothing from the second replica on: the first one's is everyone's.
         No random generator is in it: everything random is derived from (seed, epoch, step).
         """
+        if self.replica > 1:
+            return b""
         buffer = io.BytesIO()
         module = self.module.state_dict()
         # Not persistent, their author says: but here training is to go on as if nothing had happened.
@@ -175,6 +238,10 @@ class Actor(ABC):
             self.optimizer.set_learning_rate(rate)
             self._rate = rate
         name = f"{component}.optimizer"
+        if self._gradient_sums is not None:
+            self.complete_gradients()
+            with self.clock(f"{component}.wait"):
+                self._gradient_sums.finish()
         if self.config.clip_norm is None:
             with self.clock(name):
                 self.recorder("optimizer", self._complete_and_step)
@@ -188,11 +255,13 @@ class Actor(ABC):
             self.recorder("optimizer", self.optimizer.step)
 
     def _complete_and_step(self) -> None:
-        self.complete_gradients()
+        if self._gradient_sums is None:
+            self.complete_gradients()
         self.optimizer.step()
 
     def _complete_and_square(self) -> Tensor:
-        self.complete_gradients()
+        if self._gradient_sums is None:
+            self.complete_gradients()
         return self.optimizer.square_norm()
 
     def complete_gradients(self) -> None:  # noqa: B027 - for most there is nothing to add
@@ -222,7 +291,8 @@ class Actor(ABC):
     def draw(self, phase: str, step: int, component: str, j: int) -> None:
         """Have a component draw the random numbers that it draws at this step wherever it runs.
 
-        No part of a recorded step: what is recorded reads the generators anew each time.
+        No part of a recorded step: what is recorded reads the generators anew each time. Replicas train on
+        other samples, and draw other numbers for them.
 
         Args:
             phase: ``"train"`` or ``"validation"``.
@@ -230,7 +300,8 @@ class Actor(ABC):
             component: ``"subnetwork"`` for C^j with g^j, ``"coarse"`` or ``"postprocess"``.
             j: its index.
         """
-        reseed(self.device, self.config.seed, self._epoch, phase, step, component, j)
+        replica = [self.replica] if phase == "train" and self.replica > 1 else []
+        reseed(self.device, self.config.seed, self._epoch, phase, step, *replica, component, j)
 
     def links(self) -> list[Link]:
         """The actor's connections to others."""
@@ -238,7 +309,8 @@ class Actor(ABC):
 
     def bytes_sent(self) -> int:
         """How much the actor has sent to others so far."""
-        return sum(link.bytes_sent for link in self.links())
+        in_sums = 0 if self._replicas is None else self._replicas.bytes_sent
+        return in_sums + sum(link.bytes_sent for link in self.links())
 
     @contextmanager
     def training_step(self) -> Iterator[None]:

@@ -42,10 +42,18 @@ class DriverActor(Actor):
         tearing: the torn network.
         data: the trial's images.
         resources: what the actor has reserved.
+        replica: of which replica.
     """
 
-    def __init__(self, config: TrialConfig, tearing: Tearing, data: Data, resources: GangResources) -> None:
-        super().__init__(config, tearing, data, resources, part="driver")
+    def __init__(
+        self,
+        config: TrialConfig,
+        tearing: Tearing,
+        data: Data,
+        resources: GangResources,
+        replica: int = 1,
+    ) -> None:
+        super().__init__(config, tearing, data, resources, part="driver", replica=replica)
         n = tearing.n_subnetworks
         self.iterations = windows(n, config.n_iterations)
         self.shapes = [tearing.shape(j) for j in range(1, n + 2)]  # what g^1 … g^N and h read
@@ -66,7 +74,7 @@ class DriverActor(Actor):
 
     def connect(self, rendezvous: Rendezvous) -> list[str]:
         """Open the links to all subnetworks; returns their backends, subnetwork 1 first."""
-        store = rendezvous.join()
+        store = self.join(rendezvous)
         several = len(self.iterations) > 1  # then gradients of what g^j reads come as well
         self._links = [
             connect_link(
@@ -84,6 +92,7 @@ class DriverActor(Actor):
             )
             for j in range(1, len(self.shapes))
         ]
+        self.join_replicas(rendezvous)
         return [link.backend for link in self._links]
 
     def links(self) -> list[Link]:
@@ -100,13 +109,14 @@ class DriverActor(Actor):
         self.module.train()
         total, watch = Totals(self.task, self.device), FiniteWatch(self.device)
         start = time.perf_counter()
-        arriving = self._post_receives(self.config.batch_size)
+        arriving = self._post_receives(self.n_samples)
         for step in range(self.batches.n_train_steps):
             if not watch.finite():  # at the step before: nobody waits for this step's loss
                 break
             with self.training_step():
                 transfers = self._say(True)
-                labels = self.recorder.fixed("labels", self.batches.train_targets(epoch, step))
+                labels = self.batches.train_targets(epoch, step)[self.share]
+                labels = self.recorder.fixed("labels", labels)
                 draw = partial(self.draw, "train", step)
                 sweeps, sent = self._forward(arriving, self.recorder, draw)
                 draw("postprocess", 0)
@@ -115,13 +125,16 @@ class DriverActor(Actor):
                 transfers += sent + self._backward(loss, sweeps)
                 # Before the rest of this step, so that whoever is ahead finds an open door.
                 more = step + 1 < self.batches.n_train_steps
-                arriving = self._post_receives(self.config.batch_size) if more else {}
-                total.add(loss, logits, labels)
-                watch.look(loss)
+                arriving = self._post_receives(self.n_samples) if more else {}
+                whole = Totals(self.task, self.device)
+                whole.add(loss, logits, labels)
                 self.take_step(step, component="driver")
+                transfers.append(self.sum_over_replicas(whole.sums))
                 with self.clock("driver.wait"):
                     for transfer in transfers:
                         transfer.wait()
+                total.sums += whole.sums
+                watch.look(whole.sums[0])
         completed = watch.finite()
         words = self._say(completed)
         if not completed:  # the residuals of the step that is called off are on their way
@@ -131,6 +144,8 @@ class DriverActor(Actor):
         validation = self.validate(self.batches.validation) if completed else None
         for word in words:
             word.wait()
+        if self.replica > 1:  # what all report, the first does
+            return self.report(completed, seconds)
         return self.report(completed, seconds, total, validation)
 
     def _say(self, value: float) -> list[Transfer]:
@@ -261,6 +276,8 @@ class DriverActor(Actor):
     def _back_from_loss(self, loss: Tensor, leaf: Tensor) -> Tensor:
         """∂L/∂ỹ as it is sent."""
         self.optimizer.zero_grad()
+        if self.n_samples < self.config.batch_size:  # then the loss is a part of the whole batch's
+            loss = loss * (self.n_samples / self.config.batch_size)
         loss.backward()
         return self.compute.in_memory_order(_gradient(leaf))
 
@@ -291,9 +308,10 @@ class DriverActor(Actor):
     def validate(self, images: HeldOut) -> Totals:
         """Loss and error over images that are held out, through the same parallel path."""
         self.module.eval()
+        self.share_buffers()
         clock, self.clock = self.clock, Clock(self.device)  # validation is no part of a training step
         total = Totals(self.task, self.device)
-        for step in range(images.n_steps):
+        for step in self.held_out_steps(images):
             labels = images.targets(step)
             draw = partial(self.draw, "validation", step)
             sweeps, sent = self._forward(self._post_receives(len(labels)), None, draw)
@@ -304,6 +322,7 @@ class DriverActor(Actor):
             for transfer in sent:
                 transfer.wait()
         self.clock = clock
+        self.sum_over_replicas(total.sums).wait()
         return total
 
 

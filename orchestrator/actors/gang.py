@@ -1,7 +1,7 @@
 """The gang of one trial: the actors that live and die together.
 
-A driver and N subnetworks ("parareal"), N workers ("data_parallel"), N stages ("gpipe", "1f1b"), or one
-actor with the whole network ("serial").
+A driver and N subnetworks ("parareal"), of each replica where there are several, N workers ("data_parallel"),
+N stages ("gpipe", "1f1b"), or one actor with the whole network ("serial").
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,14 @@ class GangError(RuntimeError):
     """An actor died or fell silent: the gang is of no use any more, a new one can go on."""
 
 
+_OF_REPLICA = " of replica "
+
+
+def part_of(name: str) -> str:
+    """What of the network an actor has: ``"subnetwork-2"`` that of ``"subnetwork-2 of replica 3"``."""
+    return name.partition(_OF_REPLICA)[0]
+
+
 class Gang:
     """Starts the actors of a trial in a placement group and speaks to all of them at once.
 
@@ -41,7 +49,7 @@ class Gang:
     is its guest. Use as a context manager: the actors end with the block.
 
     Attributes:
-        parts: the actors' names.
+        parts: the actors' names, see :func:`part_of`.
         actors: their handles, in the same order.
         backends: what the driver's tensors travel by, subnetwork 1's first, once connected.
 
@@ -72,10 +80,11 @@ class Gang:
         if not group.wait(SLOW_START):
             raise GangError(f"the devices of a lost host were not replaced within {SLOW_START:g} s")
         self._sizes = tearing.sizes
+        n_places = resources.n_places_of_replica
         self._tearing = ray.put(tearing)  # once, with the modules that a user's network may hold
 
-        def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None) -> Any:
-            shares = resources.driver_shares and device == 0
+        def start(actor: type[Actor], device: int, *args: Any, guest_of: Any = None, **options: Any) -> Any:
+            shares = resources.driver_shares and device % n_places == 0
             # The other has reserved the GPU: two halves of one might turn out as halves of two.
             reserved = resources if guest_of is None else guest_of.share_gpu.remote(resources)
             return (
@@ -87,7 +96,7 @@ class Gang:
                         group, placement_group_bundle_index=resources.bundle(device)
                     ),
                 )
-                .remote(config, self._tearing, *args, data, reserved)
+                .remote(config, self._tearing, *args, data, reserved, **options)
             )
 
         js = range(1, config.n_subnetworks + 1)
@@ -101,14 +110,19 @@ class Gang:
             self.parts = [f"stage-{j}" for j in js]
             self.actors = [start(PipelineActor, j - 1, j) for j in js]
         else:
-            self.parts = ["driver", *(f"subnetwork-{j}" for j in js)]
-            driver = start(DriverActor, 0)
             guest = 1 + tearing.sizes.index(min(tearing.sizes)) if resources.driver_shares else None
             devices = {guest: 0} | {j: k for k, j in enumerate((j for j in js if j != guest), start=1)}
-            self.actors = [
-                driver,
-                *(start(SubnetworkActor, devices[j], j, guest_of=driver if j == guest else None) for j in js),
-            ]
+            self.parts, self.actors = [], []
+            for replica in range(1, config.n_replicas + 1):
+                first = (replica - 1) * n_places
+                driver = start(DriverActor, first, replica=replica)
+                self.actors.append(driver)
+                for j in js:
+                    host = driver if j == guest else None
+                    at = first + devices[j]
+                    self.actors.append(start(SubnetworkActor, at, j, guest_of=host, replica=replica))
+                which = f"{_OF_REPLICA}{replica}" * (replica > 1)
+                self.parts += [f"{part}{which}" for part in ("driver", *(f"subnetwork-{j}" for j in js))]
 
     def __enter__(self) -> "Gang":
         """The gang itself."""
@@ -130,12 +144,17 @@ class Gang:
             self._watch.expect(part)
         rendezvous = self._watch.rendezvous
         # All are there before the first waits for a peer: starting may take longer than the timeout.
-        self._gather([actor.show_life.remote(rendezvous) for actor in self.actors])
+        self._gather(
+            [
+                actor.show_life.remote(rendezvous, part)
+                for part, actor in zip(self.parts, self.actors, strict=True)
+            ]
+        )
         if len(self.actors) > 1:
             self.backends = self._gather([actor.connect.remote(rendezvous) for actor in self.actors])[0] or []
 
     def restore(self, states: dict[str, bytes]) -> None:
-        """Give every actor its state from a checkpoint, by part; the first's to those without their own.
+        """Give every actor its state from a checkpoint, by part; the first's to workers without their own.
 
         Raises:
             GangError: an actor is gone or silent.
@@ -143,7 +162,7 @@ class Gang:
         shared = states[self.parts[0]]
         self._gather(
             [
-                actor.restore.remote(states.get(part, shared))
+                actor.restore.remote(states.get(part_of(part), shared))
                 for part, actor in zip(self.parts, self.actors, strict=True)
             ]
         )

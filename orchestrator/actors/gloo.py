@@ -1,4 +1,4 @@
-"""Gloo: a group of two processes that reach each other by address alone, and words by it."""
+"""Gloo: groups of processes that reach each other by address alone, and words by them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,14 +14,17 @@ TENSORS = N_KINDS
 """Gloo's tag of tensors; words have their kind's. What has another tag is not waited for."""
 
 
-def gloo_group(store: dist.Store, *, rank: int, host: str, timeout: float) -> dist.ProcessGroupGloo:
-    """A group of two ranks.
+def gloo_group(
+    store: dist.Store, *, rank: int, host: str, timeout: float, size: int = 2
+) -> dist.ProcessGroupGloo:
+    """A group of two ranks, or more.
 
     Args:
         store: where they meet; nobody else uses it.
-        rank: 0 on one side, 1 on the other.
+        rank: 0 on one side, 1 on the other, and so on.
         host: this machine's address, as the peer can reach it.
-        timeout: seconds to wait for the peer.
+        timeout: seconds to wait for a peer.
+        size: how many ranks.
 
     Raises:
         RuntimeError: the peer does not appear in time.
@@ -29,7 +32,7 @@ def gloo_group(store: dist.Store, *, rank: int, host: str, timeout: float) -> di
     options = dist.ProcessGroupGloo._Options()
     options._timeout = timedelta(seconds=timeout)
     options._devices = [dist.ProcessGroupGloo.create_device(hostname=host)]
-    return dist.ProcessGroupGloo(store, rank, 2, options)
+    return dist.ProcessGroupGloo(store, rank, size, options)
 
 
 @dataclass

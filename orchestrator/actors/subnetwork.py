@@ -1,7 +1,6 @@
 """SubnetworkActor: one parallel subnetwork g^j behind its C^j, and their optimizer state."""
 
 import time
-from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -13,6 +12,7 @@ from models.recorder import Recorder
 from models.tearing import Tearing
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.corrected import Corrected
+from orchestrator.actors.flat import flatten, flatten_bytes, split, split_bytes, state_tensors
 from orchestrator.actors.links import connect_link
 from orchestrator.actors.transport import Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
@@ -49,12 +49,19 @@ class SubnetworkActor(Actor):
         j: which subnetwork, 1-based.
         data: the trial's images.
         resources: what the actor has reserved.
+        replica: of which replica.
     """
 
     def __init__(
-        self, config: TrialConfig, tearing: Tearing, j: int, data: Data, resources: GangResources
+        self,
+        config: TrialConfig,
+        tearing: Tearing,
+        j: int,
+        data: Data,
+        resources: GangResources,
+        replica: int = 1,
     ) -> None:
-        super().__init__(config, tearing, data, resources, part=f"subnetwork-{j}")
+        super().__init__(config, tearing, data, resources, part=f"subnetwork-{j}", replica=replica)
         self.j = j
         first, *_ = windows(tearing.n_subnetworks, config.n_iterations)
         iterations = iterations_of(j, tearing.n_subnetworks, config.n_iterations)
@@ -81,7 +88,7 @@ class SubnetworkActor(Actor):
 
     def connect(self, rendezvous: Rendezvous) -> None:
         """Open the links to the driver and to the neighbouring subnetworks."""
-        store = rendezvous.join()
+        store = self.join(rendezvous)
 
         def link(name: str, rank: int, inbox_bytes: int) -> Link:
             return connect_link(
@@ -101,17 +108,19 @@ class SubnetworkActor(Actor):
         self.driver = link(f"driver to subnetwork {self.j}", 1, inbox)
         # ∂L/∂r_j arrives in the same memory every time; of several iterations not in the inbox, which is free
         # then for what the driver sends next.
+        returns = self.n_samples, *self._shapes[1]
         self._gradient = self.compute.empty(*returns, memory=None if several else self.driver.inbox)
         self._seed = torch.empty_like(self._gradient) if self.n_corrected else self._gradient
         self.previous = self.next = None
         # So do what subnetwork j − 1 has to say of C^j's gradient, and C^{j+1} as it is.
         self._lent_gradient, self._replica_state = torch.empty(0), torch.empty(0)
         if self.lends:
-            self._lent_gradient = _flatten([torch.zeros_like(parameter) for parameter in self._lent])
+            self._lent_gradient = flatten([torch.zeros_like(parameter) for parameter in self._lent])
             self.previous = link(f"subnetwork {self.j - 1} to {self.j}", 1, self._lent_gradient.nbytes)
         if self.next_preprocess is not None:
-            self._replica_state = _flatten_bytes(_state_tensors(self.next_preprocess))
+            self._replica_state = flatten_bytes(state_tensors(self.next_preprocess))
             self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0, self._replica_state.nbytes)
+        self.join_replicas(rendezvous, completed_later=self._lent)
 
     def links(self) -> list[Link]:
         """To the driver and to the neighbours there are."""
@@ -129,7 +138,7 @@ class SubnetworkActor(Actor):
             self.next_preprocess.train()
         n_steps = self.batches.n_train_steps
         start = time.perf_counter()
-        images = self.batches.train(epoch, 0)[0]
+        images = self.batches.train(epoch, 0)[0][self.share]
         completed = True
         for step in range(n_steps):
             with self.training_step():
@@ -188,7 +197,7 @@ class SubnetworkActor(Actor):
         arriving = self._receive_gradient()
         lent_gradient = _receive(self.previous, self._lent_gradient)
         if following is not None:
-            images = self.batches.train(*following)[0]  # while the driver is at work
+            images = self.batches.train(*following)[0][self.share]  # while the driver is at work
         with self.clock("subnetwork.wait"):
             arriving.wait()
             for transfer in sent:  # long ago: now its memory is free before the backward pass takes its own
@@ -264,12 +273,12 @@ class SubnetworkActor(Actor):
             parameter.grad = None
         if replica_loss.requires_grad:
             replica_loss.backward()  # no autograd.grad, which not every checkpointed module can take
-        return _flatten([torch.zeros_like(p) if p.grad is None else p.grad for p in self._borrowed])
+        return flatten([torch.zeros_like(p) if p.grad is None else p.grad for p in self._borrowed])
 
     def complete_gradients(self) -> None:
         """Add to C^j's gradient what subnetwork j − 1's replica contributes."""
         nothing = all(parameter.grad is None for parameter in self._lent)  # g^j has let no gradient through
-        for parameter, part in zip(self._lent, _split(self._lent_gradient, self._lent), strict=True):
+        for parameter, part in zip(self._lent, split(self._lent_gradient, self._lent), strict=True):
             if parameter.grad is not None:
                 parameter.grad.add_(part)
             elif nothing:  # else C^j has not used this one in this step, there as little as here
@@ -284,14 +293,15 @@ class SubnetworkActor(Actor):
 
     @torch.no_grad()
     def validate(self, images: HeldOut) -> None:
-        """Send r_j of every batch of images that are held out."""
+        """Send r_j of every batch of images that are held out, or of this replica's part of the batches."""
         self.module.eval()
+        self.share_buffers()
         transfers = self._lend_preprocess()
         _receive(self.next, self._replica_state).wait()
         self._refresh_replica()
         if self.next_preprocess is not None:
             self.next_preprocess.eval()
-        for step in range(images.n_steps):
+        for step in self.held_out_steps(images):
             batch, _ = images(step)
             self.draw("validation", step, "subnetwork", self.j)
             units = Repeated(self.units, self.passes)
@@ -320,17 +330,17 @@ class SubnetworkActor(Actor):
 
     def _lend_preprocess(self, run: Recorder | None = None) -> list[Transfer]:
         """Send C^j as it is now to subnetwork j − 1, which holds a replica."""
-        if self.previous is None or not (tensors := _state_tensors(self.preprocess)):
+        if self.previous is None or not (tensors := state_tensors(self.preprocess)):
             return []
-        state = _flatten_bytes(tensors) if run is None else run("lend", partial(_flatten_bytes, tensors))
+        state = flatten_bytes(tensors) if run is None else run("lend", partial(flatten_bytes, tensors))
         return [self.previous.send(state)]
 
     @torch.no_grad()
     def _refresh_replica(self) -> None:
         """Take over C^{j+1} as its owner has lent it."""
         if self.next_preprocess is not None:
-            tensors = _state_tensors(self.next_preprocess)
-            for tensor, values in zip(tensors, _split_bytes(self._replica_state, tensors), strict=True):
+            tensors = state_tensors(self.next_preprocess)
+            for tensor, values in zip(tensors, split_bytes(self._replica_state, tensors), strict=True):
                 tensor.copy_(values)
 
 
@@ -349,36 +359,3 @@ def _receive(link: Link | None, values: Tensor) -> Transfer:
 def _named(module: nn.Module, names: list[str]) -> list[nn.Parameter]:
     """A module's parameters of these names."""
     return [module.get_parameter(name) for name in names]
-
-
-def _state_tensors(module: nn.Module) -> list[Tensor]:
-    """What a replica must share with its owner: parameters and buffers, those of the longest numbers first.
-
-    Not the counters that :meth:`models.compute.Compute.place` leaves on the CPU, by which nothing goes.
-    """
-    tensors = [*module.parameters(), *module.buffers()]
-    device = next((p.device for p in module.parameters()), tensors[0].device if tensors else None)
-    return sorted((t for t in tensors if t.device == device), key=lambda t: -t.element_size())
-
-
-def _flatten(tensors: list[Tensor]) -> Tensor:
-    """All tensors' values in one vector."""
-    return torch.cat([t.detach().flatten() for t in tensors]) if tensors else torch.empty(0)
-
-
-def _split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The inverse of :func:`_flatten`: pieces of ``vector`` in the shapes of ``like``."""
-    pieces = vector.split([t.numel() for t in like])
-    return [piece.view_as(t) for piece, t in zip(pieces, like, strict=True)]
-
-
-def _flatten_bytes(tensors: list[Tensor]) -> Tensor:
-    """All tensors' values, whatever their types, in one vector of bytes."""
-    pieces = [t.detach().flatten().view(torch.uint8) for t in tensors]
-    return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.uint8)
-
-
-def _split_bytes(vector: Tensor, like: list[Tensor]) -> list[Tensor]:
-    """The inverse of :func:`_flatten_bytes`; longest numbers first, all stand where they may."""
-    pieces = vector.split([t.nbytes for t in like])
-    return [piece.view(t.dtype).view(t.shape) for piece, t in zip(pieces, like, strict=True)]

@@ -59,7 +59,14 @@ class Sweep(_Values):  # type: ignore[misc]  # the options are declared once, in
         Raises:
             ValueError: an option without values, or a value out of its range.
         """
-        return list(dict.fromkeys(TrialConfig(**values) for values in self._combinations()))
+        trials = list(dict.fromkeys(TrialConfig(**values) for values in self._combinations()))
+        if max(self.n_replicas) > max(trial.n_replicas for trial in trials):
+            asked = max(self.n_replicas)
+            raise ValueError(
+                f"--n-replicas {asked} without --strategy parareal and --n-subnetworks above 1: "
+                "nothing else is trained in replicas: give both (workers of data_parallel are N)"
+            )
+        return trials
 
     def _combinations(self) -> Iterator[dict[str, Any]]:
         slow = [option.name for option in fields(self) if option.name not in (_ONE_FOR_ALL, *_FASTEST)]
@@ -95,6 +102,8 @@ def _without_what_has_no_effect(options: dict[str, Any]) -> dict[str, Any]:
     if n == 1:
         options["strategy"] = "serial"
     options["n_iterations"] = min(options["n_iterations"], n if options["strategy"] in TORN else 1)
+    if options["strategy"] != "parareal":  # N = 1 among them: the baseline of all D
+        options["n_replicas"] = min(options["n_replicas"], 1)
     if n == 1 or options["strategy"] not in TORN:
         # The network itself has no C^2 and no F^1: one trial, whatever these say.
         options |= {"preprocess": "strided", "coarse": "units", "n_coarse_units": paper_n_coarse_units(1)}

@@ -42,6 +42,9 @@ class TearingOptions:
     n_iterations: int = later(1, before=1)
     """Iterations K of the parareal algorithm: 1 (the paper's network) is the fastest, N is the original
     network itself, which more would not change: of a K above N, N are done."""
+    n_replicas: int = later(1, before=1)
+    """Replicas D of a parareal network, N + 1 actors each: every one trains on its share of every batch, and
+    all take the same step, by the gradients of the whole batch."""
 
     def check(self) -> None:
         """See that values are in range.
@@ -49,7 +52,12 @@ class TearingOptions:
         Raises:
             ValueError: one is not.
         """
-        at_least(1, self, "n_subnetworks", "n_iterations")
+        at_least(1, self, "n_subnetworks", "n_iterations", "n_replicas")
+        if self.n_replicas > 1 and self.strategy != "parareal":
+            raise ValueError(
+                f"--n-replicas {self.n_replicas} with --strategy {self.strategy}: only a parareal network is "
+                "trained in replicas: leave out one of them"
+            )
         most = self.n_subnetworks if self.strategy in TORN else 1
         if self.n_iterations > most:
             raise ValueError(

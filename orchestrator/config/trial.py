@@ -15,7 +15,7 @@ from orchestrator.config.data import DataOptions, one_name
 from orchestrator.config.network import NetworkOptions
 from orchestrator.config.option import BEFORE, as_before, spelt
 from orchestrator.config.task import TaskOptions
-from orchestrator.config.tearing import PIPELINES, TORN, TearingOptions
+from orchestrator.config.tearing import PIPELINES, SHARING, TORN, TearingOptions
 from orchestrator.config.training import TrainingOptions
 
 GROUPS = (NetworkOptions, TearingOptions, DataOptions, TaskOptions, TrainingOptions, ComputeOptions)
@@ -61,6 +61,11 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
                 f"--graphs True with --n-iterations {self.n_iterations}: only steps of one iteration can be "
                 "recorded: leave out one of them"
             )
+        if self.graphs and self.n_replicas > 1:
+            raise ValueError(
+                f"--graphs True with --n-replicas {self.n_replicas}: gradients that are summed as they come "
+                "cannot be recorded: leave out one of them"
+            )
 
     def _check_batch(self) -> None:
         """See that a batch can be shared out as the strategy does.
@@ -71,6 +76,11 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
         n = self.n_subnetworks
         if self.strategy == "data_parallel" and self.batch_size < n:
             raise ValueError(f"--batch-size {self.batch_size} is too small for {n} workers: give {n} or more")
+        if self.batch_size < self.n_replicas:
+            raise ValueError(
+                f"--batch-size {self.batch_size} is too small for {self.n_replicas} replicas: give "
+                f"{self.n_replicas} or more"
+            )
         if self.strategy in PIPELINES and self.n_microbatches < n:
             raise ValueError(
                 f"--batch-size {self.batch_size} cannot be cut into {n} to {4 * n} equal micro-batches for "
@@ -88,13 +98,30 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
         return next(m for m in range(most, 0, -1) if self.batch_size % m == 0)
 
     @property
+    def splits_batches(self) -> bool:
+        """Whether no device ever has a whole batch at once."""
+        return self.strategy in SHARING or self.n_replicas > 1
+
+    def share(self, replica: int) -> slice:
+        """Rows of a batch that replica 1 … D trains on: the first shares may have one more than others."""
+        size, n_larger = divmod(self.batch_size, self.n_replicas)
+        start = (replica - 1) * size + min(replica - 1, n_larger)
+        return slice(start, start + size + (replica <= n_larger))
+
+    @property
+    def largest_share(self) -> int:
+        """Samples of a batch that go through a subnetwork at once."""
+        return -(-self.batch_size // self.n_replicas)
+
+    @property
     def trial_id(self) -> str:
         """A stable key: equal for equal configurations, on every machine, in every run."""
         values = {f.name: value for f in fields(self) if not as_before(f, value := getattr(self, f.name))}
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
         depth = "" if self.depth is None else f"-{self.depth}"
         strategy = "" if self.strategy in TORN else f"-{self.strategy}"
-        words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}{strategy}-s{self.seed}"
+        replicas = "" if self.n_replicas == 1 else f"-d{self.n_replicas}"
+        words = f"{self.dataset}-{self.network}{depth}-n{self.n_subnetworks}{replicas}{strategy}-s{self.seed}"
         # A data set may be a path and a network a module: keep what is safe in a file name, and
         # begin with no dot or underscore, which readers of Parquet folders pass over.
         readable = re.sub(r"[^A-Za-z0-9.-]", "_", words)[-80:].lstrip("-._")

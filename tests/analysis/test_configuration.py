@@ -101,6 +101,20 @@ def test_iterations_tell_torn_networks_apart(store):
     ]
 
 
+def test_replicas_tell_torn_networks_apart(store):
+    store.trial(1, strategy="serial", n_replicas=1, errors=[5.0])
+    for d in (1, 2):
+        store.trial(3, n_replicas=d, errors=[4.0 - d])
+    assert labels(store) == ["N = 1", "N = 3, D = 1", "N = 3, D = 2"]
+    table = load(store.path).table1()
+    assert table[["n_subnetworks", "n_replicas", "error"]].to_numpy().tolist()[1:] == [
+        [3, 1, 3.0],
+        [3, 2, 2.0],
+    ]
+    rows, _ = one_row_each(identify(load(store.path).trials))
+    assert [name for name, _ in variants(rows, ["n_replicas"])] == ["D = 1", "D = 2"]  # Figure 3's curves
+
+
 def test_short_labels_are_ids_where_nothing_else_tells_trials_apart(store):
     store.trial(3)
     store.trial(3)

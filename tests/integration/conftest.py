@@ -44,8 +44,8 @@ def start_gang(local_ray: None) -> Iterator[GangFactory]:
             train_subset=config.train_subset,
             validation_subset=config.validation_subset,
         )
-        size = n_actors(config.n_subnetworks, config.strategy)
-        resources = GangResources(size, "cpu", cpus=0.1, gpus=0)
+        size = n_actors(config.n_subnetworks, config.strategy, config.n_replicas)
+        resources = GangResources(size, "cpu", cpus=0.1, gpus=0, n_replicas=config.n_replicas)
         group = placement_group(resources.bundles)
         try:
             with Gang(

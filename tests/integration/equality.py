@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.one_process import one_process
 from models.partition import uniform
+from orchestrator.actors.gang import part_of
 from orchestrator.config import PIPELINES
 from orchestrator.data.datasets import load_dataset
 from orchestrator.one_process import in_one_process
@@ -24,14 +25,14 @@ def relative(a, b):
     return ((a - b).norm() / b.norm()).item() if b.norm() else a.norm().item()
 
 
-def check_equality(start_gang, config):
+def check_equality(start_gang, config, **how):
     """Compare weights, gradients and metrics of the actors with those of one process."""
     with start_gang(config) as actors:
         reports = [actors.run_epoch(epoch) for epoch in range(1, config.epochs + 1)]
         told = ray.get([actor.gradients.remote() for actor in actors.actors])
     gradients = dict(zip(actors.parts, told, strict=True))
     tolerance = {"float64": 1e-10, "float32": 1e-4, "bfloat16": 4e-2}[config.precision]
-    expected, expected_metrics = one_process(config, load(config))
+    expected, expected_metrics = one_process(config, load(config), **how)
     for report, metrics in zip(reports, expected_metrics, strict=True):
         (lead,) = (of_actor for of_actor in report.values() if of_actor.metrics)
         for name, value in metrics.items():
@@ -40,11 +41,14 @@ def check_equality(start_gang, config):
     actual_gradients = {}
     n_units = len(expected.subnetworks[0])
     sizes = uniform(n_units, config.n_subnetworks) if config.strategy in PIPELINES else ()
-    for part, report in reports[-1].items():
+    for name_of_actor, report in reports[-1].items():
+        part = part_of(name_of_actor)
         if report.state:
             state = torch.load(io.BytesIO(report.state), weights_only=True)["module"]
             states |= {in_one_process(part, name, sizes): value for name, value in state.items()}
-        actual_gradients |= {in_one_process(part, n, sizes): value for n, value in gradients[part].items()}
+        for name, value in gradients[name_of_actor].items():
+            of_first = actual_gradients.setdefault(in_one_process(part, name, sizes), value)
+            assert torch.equal(value, of_first), f"{name} of {name_of_actor}"  # where there are replicas
     # Weights and BatchNorm statistics, all of them and no others.
     assert states.keys() == expected.state_dict().keys()
     for name, value in expected.state_dict().items():

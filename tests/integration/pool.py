@@ -30,9 +30,9 @@ class Pool:
         if self.node != (node := ray.get_runtime_context().get_node_id()):
             self.idle, self.node = [], node  # another Ray since
 
-        def start(*args: Any) -> _Handle:
+        def start(*args: Any, **options: Any) -> _Handle:
             process = self.idle.pop() if self.idle else _Process.remote()
-            process.enter.remote(actor, *args)
+            process.enter.remote(actor, *args, **options)
             return _Handle(process)
 
         return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=start))
@@ -60,8 +60,8 @@ class _Process:
         self.ends: list[Any] = []
         liveness.atexit = SimpleNamespace(register=self.ends.append)  # of its signs of life
 
-    def enter(self, actor: type, *args: Any) -> None:
-        self.actor = actor(*args)
+    def enter(self, actor: type, *args: Any, **options: Any) -> None:
+        self.actor = actor(*args, **options)
 
     def call(self, name: str, *args: Any) -> Any:
         return getattr(self.actor, name)(*args)

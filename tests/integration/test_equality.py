@@ -19,6 +19,7 @@ CHARACTERS = ADAMW | {
     "width": None,
     "n_coarse_units": 1,
 }
+REPLICAS = {"n_replicas": 2, "network": "mlp", "depth": 8, "width": 12}
 TABULAR = {
     "network": "mlp",
     "dataset": "tests.integration.characters:tabular",
@@ -57,6 +58,9 @@ TABULAR = {
         (3, {"strategy": "data_parallel", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (2, {"strategy": "1f1b", "network": "mlp", "depth": 6, "width": 12, "clip_norm": 0.1}),
         (3, {"label_smoothing": 0.1}),
+        (2, REPLICAS),
+        (2, REPLICAS | {"n_replicas": 3, "optimizer": "adamw", "clip_norm": 0.5}),  # shares of 3, 3, 2
+        (3, REPLICAS | {"n_iterations": 2, "clip_norm": 1e-2}),
         (3, {"task": "tests.integration.expectation:Expectation"}),
         (
             2,
@@ -117,6 +121,14 @@ def test_a_users_network_is_trained_in_a_gang_of_its_own(start_gang, trial, netw
     options = {"depth": None, "width": None, "n_coarse_units": 1, "strategy": strategy}
     network = f"tests.integration.networks:equal_{network}"
     check_equality(start_gang, trial(network=network, n_subnetworks=n_subnetworks, **options))
+
+
+@pytest.mark.usefixtures("pooled")
+@pytest.mark.parametrize("network", ["dropout_everywhere", "stochastic_depth"])
+def test_replicas_normalise_and_draw_each_for_its_own_share(start_gang, trial, network):
+    options = {"network": f"tests.integration.networks:equal_{network}", "depth": None, "width": None}
+    config = trial(n_replicas=2, n_coarse_units=1, batch_size=7, **options)
+    check_equality(start_gang, config, in_shares=True)
 
 
 @pytest.mark.parametrize("n_iterations", [1, 2])

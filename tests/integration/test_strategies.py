@@ -22,7 +22,8 @@ COMPARED = ["epoch", "learning_rate", "train_loss", "train_error", "validation_l
 def run(config, store, progress=lambda row: None):
     """Run a trial to its end; returns its epochs, its row and its timings."""
     images = load_dataset(config.dataset, train_subset=config.train_subset)
-    resources = GangResources(n_actors(config.n_subnetworks, config.strategy), "cpu", cpus=0.1, gpus=0)
+    size = n_actors(config.n_subnetworks, config.strategy, config.n_replicas)
+    resources = GangResources(size, "cpu", cpus=0.1, gpus=0, n_replicas=config.n_replicas)
     group = placement_group(resources.bundles)
     try:
         job = Job(config, tear_as_asked(config, describe(config, images)), resources)
@@ -90,6 +91,35 @@ def test_a_trial_that_loses_an_actor_ends_with_the_serial_trials_numbers(
     assert set(timings["subnetwork"]) == {1, 2}
     assert set(timings["direction"]) == {"forward", "backward", "wait", "optimizer"}
     assert (timings["seconds"] >= 0).all()
+
+
+def test_a_trial_that_loses_an_actor_of_a_replica_ends_with_the_numbers_of_one_replica(
+    pool, serial_config, tmp_path, monkeypatch
+):
+    one = replace(serial_config, strategy="parareal", n_subnetworks=2, n_coarse_units=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(module_of_gang, "ray", pool)
+        expected, _, of_one = run(one, Store(tmp_path / "one"))
+    config, store = replace(one, n_replicas=2), Store(tmp_path / "two")
+    killed = []
+
+    def kill_before_the_second_epoch(row):
+        if row["epoch"] == 1 and not killed:
+            killed.append(one_process("SubnetworkActor"))
+            killed[0].kill()
+
+    epochs, trials, timings = run(config, store, kill_before_the_second_epoch)
+    assert killed
+    assert not killed[0].is_running()
+    assert list(trials["status"]) == ["finished"]
+    assert list(trials["devices"]) == ["6 cpu"]
+    pd.testing.assert_frame_equal(epochs[COMPARED], expected[COMPARED], check_exact=False, rtol=1e-9)
+    last = store.checkpoints(config.trial_id) / "epoch-0003"
+    assert {path.stem for path in last.glob("*.pt")} == {"driver", "subnetwork-1", "subnetwork-2"}
+    # Twice the messages of half the size, and the sums.
+    assert (epochs["bytes_sent"] > 1.1 * expected["bytes_sent"]).all()
+    what = ["component", "subnetwork", "direction", "repeat"]
+    pd.testing.assert_frame_equal(timings[what], of_one[what])
 
 
 @pytest.mark.parametrize("strategy", ["data_parallel", "gpipe"])

@@ -58,6 +58,7 @@ OTHER = {
     "decay": "weights",
     "clip_norm": 1.0,
     "n_iterations": 2,
+    "n_replicas": 2,
     "random_crop": "on",
     "random_flip": "off",
     "label_column": "fine_label",
@@ -70,6 +71,31 @@ OTHER = {
 
 def test_a_trial_has_one_value_of_every_option_of_a_sweep():
     assert {field.name for field in fields(Sweep)} == {field.name for field in fields(TrialConfig)}
+
+
+def test_replicas_are_of_parareal_networks_alone():
+    options = {"seed": (0,), "n_replicas": (1, 2), "strategy": ("parareal", "data_parallel")}
+    trials = sweep(n_subnetworks=(1, 2), **options).trials()
+    found = [(t.n_subnetworks, t.strategy, t.n_replicas) for t in trials]
+    assert sorted(found) == [
+        (1, "serial", 1),
+        (2, "data_parallel", 1),
+        (2, "parareal", 1),
+        (2, "parareal", 2),
+    ]
+    for options in ({"strategy": ("serial", "gpipe")}, {"n_subnetworks": (1,)}):
+        with pytest.raises(ValueError, match="--n-replicas 2 without --strategy parareal"):
+            sweep(seed=(0,), n_replicas=(1, 2), **options).trials()
+    with pytest.raises(ValueError, match="--n-replicas 2 with --strategy serial"):
+        replace(BASE, strategy="serial", n_replicas=2)
+
+
+@pytest.mark.parametrize(("batch_size", "n_replicas"), [(8, 1), (8, 2), (8, 3), (7, 7)])
+def test_replicas_share_every_batch_out(batch_size, n_replicas):
+    config = replace(BASE, batch_size=batch_size, n_replicas=n_replicas)
+    shares = [range(batch_size)[config.share(replica)] for replica in range(1, n_replicas + 1)]
+    assert [row for share in shares for row in share] == [*range(batch_size)]
+    assert len(shares[0]) == config.largest_share == max(map(len, shares)) <= min(map(len, shares)) + 1
 
 
 def test_every_combination_is_one_trial():
@@ -187,6 +213,8 @@ def test_a_trial_of_more_iterations_than_are_exact_is_refused(strategy, most):
 def test_graphs_are_of_one_iteration():
     with pytest.raises(ValueError, match=r"^--graphs True with --n-iterations 2: .*: leave out one of them$"):
         replace(BASE, graphs=True, n_iterations=2)
+    with pytest.raises(ValueError, match="--graphs True with --n-replicas 2"):
+        replace(BASE, graphs=True, n_replicas=2)
 
 
 def test_how_a_network_computes_is_as_asked():

@@ -158,6 +158,30 @@ def test_cores_of_a_head_without_gpus_are_no_use_to_gpus():
         on_hosts(3, (64, 0), (2, 4), cpus_per_actor=1)
 
 
+@pytest.mark.parametrize(
+    ("gpus", "options", "expected"),
+    [
+        ((4, 4), {}, (3, 3)),  # not 4 and 2
+        ((7, 4), {}, ()),
+        ((2, 2, 2), {}, (2, 2, 2)),
+        ((3, 3), {"driver_shares_gpu": True}, (2, 2)),
+    ],
+)
+def test_a_replica_is_on_one_host_where_all_are(gpus, options, expected):
+    gang = on_hosts(2, *((8, n) for n in gpus), n_replicas=2, **options)
+    assert (gang.n_actors, gang.hosts) == (6, expected)
+    assert gang.n_places == 2 * gang.n_places_of_replica == n_gpus(2, "parareal", n_replicas=2, **options)
+
+
+def test_too_few_gpus_for_all_replicas():
+    with pytest.raises(
+        ValueError,
+        match="2 replicas of 5 subnetworks and the driver need 12 GPUs, there are 8: "
+        "lower --n-replicas or lower --n-subnetworks to 3 or ",
+    ):
+        on_hosts(5, (8, 8), n_replicas=2)
+
+
 def test_cores_do_not_add_up_over_hosts():
     assert on_hosts(3, (2, 0), (2, 0), devices="cpu").hosts == (2, 2)
     assert on_hosts(3, (3, 0), (3, 0), devices="cpu", cpus_per_actor=1.5).hosts == (2, 2)

@@ -49,18 +49,16 @@ def look_at_cuts(plan: Plan) -> list[RenderableType]:
 
 
 def hopeless(plan: Plan) -> list[RenderableType]:
-    """What is known before training to fail, a sentence for each setting."""
+    """What is known before training to fail, a sentence for each setting; nothing if none is."""
     jobs = distinct(plan.jobs)
     named = labels(jobs)
     blind = [job.config.trial_id for job in jobs if job.data.get("variety", 1.0) < BLIND]
-    return [
-        Text(
-            f"{named[trial_id]}: do not train this. At a cut C^j(x) is the same for all samples, so that "
-            "what reads it has nothing to learn from: pass --preprocess auto",
-            "bold",
-        )
+    said = [
+        f"{named[trial_id]}: do not train this. At a cut C^j(x) is the same for all samples, so that what "
+        "reads it has nothing to learn from: pass --preprocess auto"
         for trial_id in blind
     ]
+    return [Text("\n".join(said), "bold")] if said else []
 
 
 def _look(job: Job, plan: Plan) -> list[Cut]:

@@ -100,7 +100,7 @@ def test_the_notebook_sweeps_what_it_defines_and_takes_it_away(tmp_path, monkeyp
     printed = "".join(output.get("text", "") for output in outputs)
     assert "validation error" in printed
     rows = pd.read_parquet(tmp_path / "store" / "trials")
-    assert list(rows["status"]) == ["finished"] * 4
-    trial_id = rows.set_index(["n_subnetworks", "seed"])["trial_id"][3, 0]
+    assert list(rows["status"]) == ["finished"] * 2
+    trial_id = rows.set_index("n_subnetworks")["trial_id"][3]
     epochs = pd.read_parquet(tmp_path / "store" / "epochs" / f"{trial_id}.parquet")
     assert f"{epochs['validation_error'].iloc[-1]:.2f} % are wrong" in printed

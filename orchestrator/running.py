@@ -57,7 +57,7 @@ def run(sweep: Sweep, options: Options | None = None) -> "Results":
     """
     options = replace(options or Options(), dry_run=False)
     options = replace(options, store=options.store or STORE)
-    console = Console(force_jupyter=False)  # where a live table would need widgets
+    console = _console()
     keep_ray = ray.is_initialized()
     try:
         prepared = prepare(sweep, options, console)
@@ -74,6 +74,11 @@ def run(sweep: Sweep, options: Options | None = None) -> "Results":
     return load(prepared.store.path)
 
 
+def _console() -> Console:
+    """Where to say how it goes: in a notebook plain lines, since a live table would need widgets."""
+    return Console(force_jupyter=False, force_terminal=False) if Console().is_jupyter else Console()
+
+
 def dry_run(sweep: Sweep, options: Options | None = None) -> None:
     """Print what :func:`run` would run, what a step would take, and the best N for other numbers of devices.
 
@@ -81,7 +86,7 @@ def dry_run(sweep: Sweep, options: Options | None = None) -> None:
         ValueError: it cannot work; says what to do.
     """
     options = options or Options()
-    console = Console(force_jupyter=False)  # where a live table would need widgets
+    console = _console()
     folder = Path(options.store or STORE).expanduser()
     keep_ray = ray.is_initialized()
     try:

@@ -21,6 +21,7 @@ MEASURE = ("metric", "unit", "better")
 FOUND = (
     *("n_test", "vocabulary", "classes", "test_error"),
     *("data_fingerprint", "code_fingerprint", "data_code_fingerprint", "initial_fingerprint"),
+    "variety",
 )
 """Columns of ``trials`` that say what else was found."""
 

@@ -22,7 +22,7 @@ def page(
         results: the store.
         answers: sentences that the page leads with.
         charts: worth_it, figure3, error_against_time, time_shares and speed_up.
-        tables: table1, time_to_error, table2 and steps.
+        tables: table1, cuts, time_to_error, table2 and steps.
     """
     timed = results.timings.loc[results.timings["mode"] == "virtual", "device"]
     return fill(

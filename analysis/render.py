@@ -2,24 +2,34 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import rich.box
 from markupsafe import Markup
 from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from analysis import published
-from analysis.configuration import dataset_name, heading, network_name, strategy_name
+from analysis.configuration import (
+    dataset_name,
+    heading,
+    identify,
+    network_name,
+    one_row_each,
+    strategy_name,
+)
 from analysis.markup import fill
 from analysis.measure import COLUMNS, SEVERAL, Measure, measure_of
+from analysis.summary import BLIND
 from analysis.time_to_error import UNITS, time_unit
 
 MISSING = "–"
 NOT_REACHED = "not reached"
+INDENT = 2
 LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≤": r"$\leq$"}
 """Signs that pdfLaTeX does not know as text."""
 
@@ -27,6 +37,8 @@ HEADING_WIDTH = 12
 LONG_WORD = 16
 """Characters from which on even a single word is folded rather than the table too wide."""
 LONG_TEXT = 30
+
+HOPELESS = "hopeless: C^j shows the same of all samples, --preprocess auto does not"
 
 REACHED = ["seconds", "epoch", "reached", "n", "first"]
 
@@ -89,8 +101,11 @@ class TextTable:
             return Text(f"{self.name}: {self.note}")
         cells = self.cells
         for column in self.spare:
-            if sum(_width(str(name), cells[name]) + 1 for name in cells) > width + 1:
+            if _room(cells) > width:
                 cells = cells.drop(columns=column)
+        heading, note = Text(f"\n{self.name}: {self.title}", "bold"), Text(self.note, "dim")
+        if _room(cells, folded=True) > width:
+            return Group(heading, "", *_paragraphs(cells, width - INDENT), "", note)
         table = Table(box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False)
         for name in cells:
             right = _right(cells[name])
@@ -102,7 +117,7 @@ class TextTable:
             )
         for row in cells.itertuples(index=False):
             table.add_row(*(Text(cell) for cell in row))
-        return Group(Text(f"\n{self.name}: {self.title}", "bold"), "", table, "", Text(self.note, "dim"))
+        return Group(heading, "", table, "", note)
 
 
 def text_table1(table: pd.DataFrame) -> TextTable:
@@ -184,6 +199,25 @@ def text_table2(table: pd.DataFrame) -> TextTable:
             f"{published.DEVICE}: across devices and batches compare speed-ups, not times."
         )
     return _table("Table 2", "Gradient calculating time", cells, note, spare)
+
+
+def text_cuts(trials: pd.DataFrame) -> TextTable:
+    """Render what was known of the cuts before training, of each torn network over its seeds."""
+    title = "What was known before training"
+    if "variety" not in trials or trials["variety"].isna().all():
+        return TextTable("Cuts", title, pd.DataFrame(), "Nothing is known of any cut.")
+    runs = identify(trials.dropna(subset="variety"))
+    rows, columns = one_row_each(runs)
+    least = runs.groupby("configuration")["variety"].min().reindex(rows.index)
+    cells = _texts(rows, [name for name in columns if name not in {"network", "depth", "n_subnetworks"}])
+    cells["Variety"] = [_number(value, ".3f") for value in least]
+    cells["Verdict"] = [HOPELESS if value < BLIND else "nothing against it" for value in least]
+    note = (
+        "Variety: how far C^j(x) with its initial weights differs from sample to sample, at the cut where it "
+        "differs least: 0 where a subnetwork sees the same of all samples, at most 1. A larger one "
+        "does not promise a smaller error."
+    )
+    return _table("Cuts", title, cells, note, _redundant(cells, "N_c", "Strategy"))
 
 
 def text_steps(table: pd.DataFrame) -> TextTable:
@@ -293,9 +327,25 @@ def _folded(name: str) -> str:
     return textwrap.fill(name, HEADING_WIDTH, break_long_words=False)
 
 
-def _width(name: str, column: pd.Series) -> int:
-    """Characters that a column takes, where it is not too long to be folded."""
-    return max(min(len(text), LONG_TEXT) for text in [*_folded(name).splitlines(), *column])
+def _room(cells: pd.DataFrame, *, folded: bool = False) -> int:
+    """Characters that a table takes: with long texts folded, or at the least, with every text folded."""
+    longest = LONG_WORD if folded else LONG_TEXT
+    room = len(cells.columns) - 1
+    for name, column in cells.items():
+        texts = " ".join(column).split() if folded and not _right(column) else column
+        room += max(min(len(text), longest) for text in [*_folded(str(name)).splitlines(), *texts])
+    return room
+
+
+def _paragraphs(cells: pd.DataFrame, width: int) -> Iterator[Text | Padding]:
+    """A paragraph a row: what it is about, and its values beside their names, or below if they are long."""
+    name, *headings = cells.columns
+    for row in cells.itertuples(index=False):
+        yield Text(f"{name} = {row[0]}" if _right(cells[name]) else row[0], "bold")
+        for what, value in zip(headings, row[1:], strict=True):
+            if value not in ("", MISSING):
+                line = f"{what}: {value}"
+                yield Padding(Text(line if len(line) <= width else f"{what}:\n{value}"), (0, 0, 0, INDENT))
 
 
 def _number(value: float, spec: str = ".2f", *, sign: str = "") -> str:

@@ -17,7 +17,7 @@ from analysis.curves import error_against_time, figure3
 from analysis.frames import Results, StoreError, load
 from analysis.page import page
 from analysis.reading import UnreadableError
-from analysis.render import text_steps, text_table1, text_table2, text_time_to_error
+from analysis.render import text_cuts, text_steps, text_table1, text_table2, text_time_to_error
 from analysis.speed_up import speed_up
 from analysis.time_shares import time_shares
 from analysis.worth_it import sentences, trade_off, worth_it
@@ -89,6 +89,8 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
             files.append(folder / f"{name}.{suffix}")
             files[-1].write_text(content, encoding="utf-8")
 
+    if not (cuts := text_cuts(results.trials)).cells.empty:
+        sections += [f"## {cuts.name}: {cuts.title}", cuts.markdown()]
     if len(results.trials):
         facts = summary.headlines(results.trials) | summary.provenance(results.trials)
         sections += ["## What was run", _markdown(pd.DataFrame(facts.items(), columns=["", "Values"]))]
@@ -97,7 +99,8 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
     if commands := reproduce.commands(results.trials, results.timings):
         sections += ["## To reproduce", reproduce.origin(results.trials)]
         sections += [f"```sh\n{command}\n```" for command in commands]
-    html = page(results, sentences(answers), charts, {name: text for name, (_, text) in tables.items()})
+    texts = {name: text for name, (_, text) in tables.items()} | {"cuts": cuts}
+    html = page(results, sentences(answers), charts, texts)
     for name, content in {"report.md": "\n\n".join(sections) + "\n", "report.html": html}.items():
         files.append(folder / name)
         files[-1].write_text(content, encoding="utf-8")

@@ -139,6 +139,9 @@ COLUMNS: dict[str, list[Column]] = {
         Column("data_fingerprint", TEXT, "", "key of all inputs, targets and classes"),
         Column("code_fingerprint", TEXT, "", "key of the code of one's own network and task"),
         Column("initial_fingerprint", TEXT, "", "key of the weights to begin with, missing: none were given"),
+        Column(
+            "variety", REAL, "", "how far C^j(x) differs from sample to sample, 0 to 1, where it does least"
+        ),
         Column("data_code_fingerprint", TEXT, "", "key of the code of one's own data, with its augmentation"),
         Column(
             *("test_error", REAL, "%"),

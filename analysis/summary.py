@@ -9,6 +9,9 @@ from analysis.configuration import DATA, RUN, config_columns, dataset_name, head
 MAX_REASON = 300
 MOST_NAMES = 3
 
+BLIND = 1e-3
+"""Variety below which C^j(x) is the same for all samples: what is left is rounding."""
+
 AT_CHANCE = 0.9
 """An error of at least this share of what guessing would give says that nothing was learned."""
 

@@ -8,13 +8,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from models.parareal import PararealNetwork
+from models.tearing import Tearing
 
 N_POWER_ITERATIONS = 5
 N_FOR_GROWTH = 4
 """Images that growth is measured on: it takes float64, and several passes through every g^j."""
-
-BLIND = 1e-3
-"""Variety below which C^j(x) is the same for all images: what is left is rounding."""
 
 
 class Cut(NamedTuple):
@@ -58,6 +56,14 @@ def diagnose(network: PararealNetwork, images: Tensor) -> list[Cut]:
         )
         for j in range(2, len(network.subnetworks) + 1)
     ]
+
+
+def least_variety(tearing: Tearing, images: Tensor) -> float:
+    """The smallest variety of all C^j(x), j > 1, of two subnetworks or more; one C^j is there at a time."""
+    with torch.no_grad():
+        return min(
+            _variety(tearing.build_preprocess(j).train()(images)) for j in range(2, tearing.n_subnetworks + 1)
+        )
 
 
 class _Look(nn.Module):

@@ -24,7 +24,7 @@ class _Preset:
     figure and tables in results/PRESET/report.
     """
 
-    preset: Literal["quickstart", "cifar10", "cifar100", "table2"] = "quickstart"
+    preset: Literal["quickstart", "cifar10", "cifar100", "vgg16", "imagenet", "table2"] = "quickstart"
     """Sweep to start from; the other options override it. cifar10 and cifar100 are the paper's own
     experiments (ResNet-1001, 200 epochs), table2 its measurement of gradient times."""
 

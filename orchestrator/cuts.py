@@ -3,15 +3,13 @@
 from rich.console import RenderableType
 from rich.text import Text
 
-from models.diagnosis import BLIND, Cut, diagnose
+from analysis.summary import BLIND
+from models.diagnosis import Cut, diagnose
 from models.parareal import PararealNetwork
 from orchestrator.config import TORN
-from orchestrator.data.batches import Batches
-from orchestrator.plan import Plan, data_key, distinct
+from orchestrator.plan import Plan, data_key, distinct, first_inputs
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job, labels
-
-MOST_IMAGES = 32
 
 SHOWN = {
     "cuts": "",
@@ -35,7 +33,7 @@ def look_at_cuts(plan: Plan) -> list[RenderableType]:
     if not ways:
         return []
     names = labels(ways.values())
-    cells, said = [], []
+    cells = []
     for job in ways.values():
         label = names[job.config.trial_id]
         seen = _look(job, plan)
@@ -46,18 +44,24 @@ def look_at_cuts(plan: Plan) -> list[RenderableType]:
             f"{max(cut.growth for cut in seen):.3g}",
         )
         cells.append((label, *worst))
-        if blind := [f"C^{cut.j}(x)" for cut in seen if cut.variety < BLIND]:
-            said.append(
-                f"{label}: do not train this. {' and '.join(blind)} is the same for all images, so that what "
-                "reads it has nothing to learn from: pass --preprocess auto"
-            )
     heading = "\nThe cuts before training, where they are worst: what C^j shows, what F^j carries\n"
-    return [Text(heading, "bold"), Rows(SHOWN, cells), Text("\n".join(said), "bold")]
+    return [Text(heading, "bold"), Rows(SHOWN, cells)]
+
+
+def hopeless(plan: Plan) -> list[RenderableType]:
+    """What is known before training to fail, a sentence for each setting; nothing if none is."""
+    jobs = distinct(plan.jobs)
+    named = labels(jobs)
+    blind = [job.config.trial_id for job in jobs if job.data.get("variety", 1.0) < BLIND]
+    said = [
+        f"{named[trial_id]}: do not train this. At a cut C^j(x) is the same for all samples, so that what "
+        "reads it has nothing to learn from: pass --preprocess auto"
+        for trial_id in blind
+    ]
+    return [Text("\n".join(said), "bold")] if said else []
 
 
 def _look(job: Job, plan: Plan) -> list[Cut]:
     """With the initial weights, on the first images of the first epoch."""
-    config = job.config
-    size = min(MOST_IMAGES, config.batch_size)
-    images, _ = Batches(plan.data[data_key(config)], batch_size=size, seed=config.seed).train(1, 0)
+    images = first_inputs(job.config, plan.data[data_key(job.config)])
     return diagnose(PararealNetwork(job.tearing).train(), images)

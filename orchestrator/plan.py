@@ -10,17 +10,19 @@ import pandas as pd
 from ray import cloudpickle
 from rich.console import Group
 from rich.text import Text
-from torch import nn
+from torch import Tensor, nn
 
 from analysis import summary
 from analysis.configuration import short_labels
 from models.cost_profile import CostProfile
+from models.diagnosis import least_variety
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
 from models.task import build_task
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
+from orchestrator.data.batches import Batches
 from orchestrator.data.data import Data
 from orchestrator.data.datasets import load_dataset
 from orchestrator.data.source import Reading
@@ -32,6 +34,9 @@ from orchestrator.reason import reason
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job, data_columns
+
+MOST_INPUTS = 32
+"""That tell what C^j makes of them."""
 
 DataKey = tuple[str, int | None, int | None, Reading]
 """What identifies the images of a trial: data set, training and validation subset, how it is understood."""
@@ -145,8 +150,16 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         tearing = cast(Tearing, tearing)
         weights = initial_weights(config, tearing, accept_changed_code=options.accept_changed_code)
         known["initial_fingerprint"] = weights_fingerprint(weights)
+        if config.strategy in TORN and config.n_iterations < config.n_subnetworks:  # there are C^j that count
+            known["variety"] = least_variety(tearing, first_inputs(config, data[data_key(config)]))
         jobs.append(Job(config, tearing, resources, known, weights))
     return Plan(jobs, data, available)
+
+
+def first_inputs(config: TrialConfig, data: Data) -> Tensor:
+    """The first inputs that a trial reads, (at most MOST_INPUTS, *input_shape)."""
+    size = min(MOST_INPUTS, config.batch_size)
+    return Batches(data, batch_size=size, seed=config.seed).train(1, 0)[0]
 
 
 def _refuse_what_needs_gpus(

@@ -14,7 +14,7 @@ from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options, Sweep
 from orchestrator.costs import Costs
-from orchestrator.cuts import look_at_cuts
+from orchestrator.cuts import hopeless, look_at_cuts
 from orchestrator.devices import Available, local_devices
 from orchestrator.forecast import forecast
 from orchestrator.last_words import last_words
@@ -56,7 +56,7 @@ def run(sweep: Sweep, options: Options | None = None) -> "Results":
     """
     options = replace(options or Options(), dry_run=False)
     options = replace(options, store=options.store or STORE)
-    console = Console()
+    console = _console()
     keep_ray = ray.is_initialized()
     try:
         prepared = prepare(sweep, options, console)
@@ -73,6 +73,11 @@ def run(sweep: Sweep, options: Options | None = None) -> "Results":
     return load(prepared.store.path)
 
 
+def _console() -> Console:
+    """Where to say how it goes: in a notebook plain lines, since a live table would need widgets."""
+    return Console(force_jupyter=False, force_terminal=False) if Console().is_jupyter else Console()
+
+
 def dry_run(sweep: Sweep, options: Options | None = None) -> None:
     """Print what :func:`run` would run, what a step would take, and the best N for other numbers of devices.
 
@@ -80,7 +85,7 @@ def dry_run(sweep: Sweep, options: Options | None = None) -> None:
         ValueError: it cannot work; says what to do.
     """
     options = options or Options()
-    console = Console()
+    console = _console()
     folder = usable(options.store or STORE)
     keep_ray = ray.is_initialized()
     try:
@@ -92,7 +97,7 @@ def dry_run(sweep: Sweep, options: Options | None = None) -> None:
             refuse_changed(plan.jobs, there, accept_changed_code=options.accept_changed_code)
         console.print(plan_table(plan, there))
         console.print(*forecast(plan, costs, options))
-        console.print(*look_at_cuts(plan))
+        console.print(*look_at_cuts(plan), *hopeless(plan))
     finally:
         if not keep_ray:
             cluster.disconnect()
@@ -217,7 +222,7 @@ def perform(prepared: Prepared) -> int:
 def execute(prepared: Prepared) -> None:
     """Show the plan, and do on Ray what is missing."""
     plan, store, options, console = prepared.plan, prepared.store, prepared.options, prepared.console
-    console.print(plan_table(plan, store))
+    console.print(plan_table(plan, store), *hopeless(plan))
     if not prepared.missing:
         console.print("every trial is in the store already: nothing to run")
         return
@@ -241,8 +246,8 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
     for line in unfinished:
         say(console, line)
     with writing(store.path / "report"):
-        for path in write_report(store.path):
-            say(console, f"wrote {os.path.relpath(path)}")
+        *others, page = write_report(store.path)
+    say(console, f"wrote {os.path.relpath(page)}, and {len(others)} figures and tables beside it")
     if left := pending(plan.jobs, store):
         say(console, "the same command tries again what failed, from its last checkpoint on")
     return 1 if left or unfinished else 0

@@ -1,10 +1,11 @@
+import re
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
 from analysis import load
-from analysis.render import text_steps, text_table1, text_table2, text_time_to_error
+from analysis.render import text_cuts, text_steps, text_table1, text_table2, text_time_to_error
 
 TIMES = {
     ("preprocess", 1): [(0.001, 0.001)],
@@ -138,6 +139,14 @@ def test_a_narrow_terminal_goes_without_what_says_least(varied):
     assert "Strategy" not in printed(table, 80)
 
 
+def test_where_no_table_has_room_each_row_is_a_paragraph_of_whole_words_and_numbers(results):
+    text = printed(text_table1(results.table1()), 40)
+    assert "\nParareal ResNet-56, N = 3\n  Error (%): 2.25 ± 0.00\n" in re.sub(" +\n", "\n", text)
+    assert "−0.25 [−6.60, +6.10]" in text
+    assert max(map(len, text.splitlines())) <= 40
+    assert "\nN = 1\n" in printed(text_table2(results.table2()), 30)
+
+
 def test_n_coarse_units_are_shown_where_they_alone_tell_rows_apart(store):
     for n_coarse_units in (1, 4):
         store.trained(3, steps=[2.0], n_coarse_units=n_coarse_units)
@@ -175,3 +184,17 @@ def test_html_escapes_and_aligns_numbers_right(store):
     assert "<td>parquet:&lt;b&gt;</td>" in text
     assert '<td class="number">2.00</td>' in text
     assert '<th class="number" scope="col">Error (%)</th>' in text
+
+
+def test_cuts_have_the_least_variety_over_their_seeds_and_what_it_says(store):
+    for kind, varieties in {"auto": (0.7, 0.6), "strided": (0.2, 0.0)}.items():
+        for seed, variety in enumerate(varieties):
+            store.trial(3, seed, preprocess=kind, variety=variety)
+    store.trial(1, preprocess="auto")
+    cells = text_cuts(load(store.path).trials).cells.set_index("Preprocess")
+    assert cells["Variety"].to_dict() == {"auto": "0.600", "strided": "0.000"}
+    assert cells["Verdict"].str.startswith("hopeless").to_dict() == {"auto": False, "strided": True}
+
+
+def test_early_stores_know_nothing_of_cuts(results):
+    assert text_cuts(results.trials).cells.empty

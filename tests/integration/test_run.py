@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import nbformat
 import pandas as pd
 import pytest
 import ray
+from nbclient import NotebookClient
 
 from analysis import load
 from orchestrator import Options, Sweep, SweepError, run
 
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "sweep.ipynb"
 TINY = {"n_subnetworks": (1, 2), "epochs": 2, "train_subset": 64, "validation_subset": 40, "batch_size": 16}
 
 SCRIPT = """
@@ -83,3 +87,20 @@ def test_what_cannot_work_is_refused_before_anything_begins(tmp_path):
         run(Sweep(depth=30, **TINY), Options(store=str(tmp_path / "store")))
     assert not (tmp_path / "store").exists()
     assert not ray.is_initialized()
+
+
+def test_the_notebook_sweeps_what_it_defines_and_takes_it_away(tmp_path, monkeypatch):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+    monkeypatch.setenv("STORE", str(tmp_path / "store"))
+    NotebookClient(notebook, resources={"metadata": {"path": NOTEBOOK.parent}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "validation error" in printed
+    rows = pd.read_parquet(tmp_path / "store" / "trials")
+    assert list(rows["status"]) == ["finished"] * 2
+    trial_id = rows.set_index("n_subnetworks")["trial_id"][3]
+    epochs = pd.read_parquet(tmp_path / "store" / "epochs" / f"{trial_id}.parquet")
+    assert f"{epochs['validation_error'].iloc[-1]:.2f} % are wrong" in printed

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.diagnosis import BLIND, diagnose, growth
+from models.diagnosis import diagnose, growth, least_variety
 from models.feedforward import FeedForward
-from models.parareal import tear
+from models.parareal import PararealNetwork, tear
 from models.resnet import resnet
+from models.tearing import plan_tearing
 from models.vgg import vgg
 
 
@@ -20,10 +21,12 @@ def black_corners(n: int = 32) -> torch.Tensor:
 
 def test_a_preprocess_that_reads_what_all_images_share_is_recognised_before_training() -> None:
     network = vgg(depth=16, width=16, input_shape=(1, 8, 8), n_classes=10)
-    strided, default = (tear(network, 3, preprocess=kind) for kind in ("strided", "auto"))
-    blind = {cut.j: cut.variety < BLIND for cut in diagnose(strided, black_corners())}
-    assert blind == {2: False, 3: True}
-    assert not any(cut.variety < BLIND for cut in diagnose(default, black_corners()))
+    strided, default = (plan_tearing(network, 3, preprocess=kind) for kind in ("strided", "auto"))
+    cut2, cut3 = diagnose(PararealNetwork(strided), black_corners())
+    assert cut3.variety < 1e-6
+    assert cut2.variety > 0.1
+    assert least_variety(strided, black_corners()) == pytest.approx(cut3.variety, abs=1e-6)
+    assert least_variety(default, black_corners()) > 0.1
 
 
 def test_a_network_is_left_as_it_is() -> None:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.config import Options, Sweep
-from orchestrator.cuts import look_at_cuts
+from orchestrator.cuts import hopeless, look_at_cuts
 from orchestrator.devices import Available
 from orchestrator.plan import make_plan
 
@@ -18,7 +18,8 @@ def said():
             **{"network": "vgg", "depth": 16, "width": 4, "n_subnetworks": (1, 3), "seed": 0} | options
         )
         console = Console(file=io.StringIO(), width=80)
-        console.print(*look_at_cuts(make_plan(sweep, Options(), Available(cpus=8, gpus=0))))
+        plan = make_plan(sweep, Options(), Available(cpus=8, gpus=0))
+        console.print(*look_at_cuts(plan), *hopeless(plan))
         return console.file.getvalue()
 
     return make
@@ -29,7 +30,7 @@ def test_a_setting_that_is_known_to_fail_is_named_and_no_other(said):
     lines = text.splitlines()
     (bad,) = [line for line in lines if "do not train this" in line]
     assert bad.startswith("N = 3, strided: ")
-    assert "C^3(x) is the same for all images" in " ".join(text.split())
+    assert "C^j(x) is the same for all samples" in " ".join(text.split())
     assert "auto: do not" not in text
     rows = [line.split() for line in lines if line.startswith("N = 3") and line is not bad]
     assert [row[3] for row in rows] == ["auto", "strided"]

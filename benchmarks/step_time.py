@@ -27,6 +27,8 @@ import torch
 
 from benchmarks.gang_steps import in_ms, run_gang
 from models.profiling import measure_profile
+from models.schedules import gang_seconds
+from models.simulation import Machine
 from models.step_time import Cost, StepCosts
 from models.tearing import interface_factories, plan_tearing
 from models.timing import step_costs, time_components
@@ -35,7 +37,6 @@ from orchestrator.actors.actor import EpochReport
 from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, gang_resources, local_devices
-from orchestrator.forecast import step_seconds
 from orchestrator.plan import describe, tear_as_asked
 from orchestrator.trial import Job
 
@@ -221,7 +222,7 @@ def steps_row(name: str, rounds: list[Round], serial: list[Round]) -> dict[str, 
 
 def path_row(name: str, rounds: list[Round], cores: int) -> dict[str, object]:
     """A torn gang's steps beside the critical path on ``cores`` cores."""
-    on_cores = partial(step_seconds, n_cores=cores)
+    on_cores = partial(gang_seconds, machine=Machine(n_cores=cores))
     ways = {
         "path, in these steps": [on_cores(each.in_step) for each in rounds],
         "path, alone": [median(map(on_cores, each.alone)) for each in rounds],

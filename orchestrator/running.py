@@ -75,7 +75,7 @@ def run(sweep: Sweep, options: Options | None = None) -> "Results":
 
 
 def dry_run(sweep: Sweep, options: Options | None = None) -> None:
-    """Print what :func:`run` would run, what a step would take, and the best N for other numbers of devices.
+    """Print what :func:`run` would run, what a step would take, and what other numbers of devices would buy.
 
     Raises:
         ValueError: it cannot work; says what to do.
@@ -153,6 +153,8 @@ def prepare(sweep: Sweep, options: Options, console: Console) -> Prepared:
         ValueError: it cannot work; says what to do.
         OSError: neither can it, because of a file.
     """
+    if options.forecast is not None:
+        raise ValueError(f"--forecast {options.forecast} without --dry-run: pass both, or leave it out")
     available = _available(options, console)
     folder = Path(options.store or STORE).expanduser()
     mirror = Mirror(folder, options.mirror) if options.mirror else None

@@ -1,18 +1,17 @@
 """Is the forecast true? Units that wait instead of computing, real actors, real transport.
 
-    python -m benchmarks.waiting                       every strategy with 6, 12 and 24 actors' worth of units
-    python -m benchmarks.waiting --spread 0 0.2 0.4    units whose times vary
+    python -m benchmarks.waiting                       all strategies, up to 24 actors
+    python -m benchmarks.waiting --spread 0 0.2 0.4    parts whose times vary
 
-A unit takes 10 ms forward and 20 ms backward with the whole batch, less with a part, and uses no processor:
-as many actors as one likes run side by side on two cores, and what a step should take is known beforehand
-(:mod:`models.schedules`). What it takes beyond is the cost of orchestration: messages, copies, waking up.
-With a spread, what an actor computes in one go takes longer or shorter by a random factor, each time anew.
+Each part takes 100 ms forward and 200 ms backward with the whole batch, less with a share of it, and uses no
+processor: as many actors as one likes run side by side on two cores, and what a step should take is known
+beforehand (:mod:`models.schedules`). F^j takes a tenth of that. What a step takes beyond is the cost of
+orchestration: messages, copies, waking up. With a spread, every pass takes a factor of its own as long.
 """
 
 import argparse
 import itertools
 import math
-import os
 import random
 import time
 from functools import partial
@@ -34,11 +33,11 @@ from orchestrator.devices import gang_resources, local_devices
 from orchestrator.plan import tear_as_asked
 from orchestrator.trial import Job
 
-UNIT = Cost(forward=0.010, backward=0.020)
-"""Seconds of one unit with a whole batch."""
+PART = Cost(forward=0.100, backward=0.200)
+"""Seconds of each of N parts with a whole batch."""
+COARSE = PART.scaled(0.1)
 BATCH_SIZE = 48
 FEATURES = 5460  # float32: 1 MB a batch
-PER_SUBNETWORK = 10
 STRATEGIES: tuple[Strategy, ...] = ("parareal", "data_parallel", "gpipe", "1f1b")
 
 
@@ -62,30 +61,24 @@ class Wait(nn.Module):
     """A unit that waits. Its one parameter makes it trainable, and is never changed.
 
     Args:
+        seconds: with a whole batch.
         spread: of its times, over their mean.
-        component: what they vary together with, in one process: all units of g^j, or one F^j alone.
     """
 
-    def __init__(self, spread: float, component: object) -> None:
+    def __init__(self, seconds: Cost, spread: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.spread, self.component = spread, component
-        self.n_passes = 0
+        self.seconds, self.spread = seconds, spread
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, later."""
-        self.n_passes += 1
-        seconds = (UNIT.forward * self._factor("forward"), UNIT.backward * self._factor("backward"))
-        part = len(x) / BATCH_SIZE
-        return _Wait.apply(x, self.weight, *(part * each for each in seconds))  # type: ignore[no-untyped-call, no-any-return]
-
-    def _factor(self, way: str) -> float:
-        """Log-normal, with mean 1; the same in all units of a component that passes once more."""
-        if not self.spread:
-            return 1.0
         variance = math.log1p(self.spread**2)
-        draw = random.Random(f"{os.getpid()} {self.component} {self.n_passes} {way}")
-        return draw.lognormvariate(-variance / 2, math.sqrt(variance))
+        drawn = random.SystemRandom()  # no two of them alike, whatever an actor seeds
+        forward, backward = (
+            seconds * len(x) / BATCH_SIZE * drawn.lognormvariate(-variance / 2, math.sqrt(variance))
+            for seconds in (self.seconds.forward, self.seconds.backward)
+        )
+        return _Wait.apply(x, self.weight, forward, backward)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class Spread(nn.Module):
@@ -109,15 +102,14 @@ class Fold(nn.Module):
 
 
 def network(input_shape: Shape, n_classes: int, depth: int, width: int = 0) -> FeedForward:
-    """``depth`` waiting units, whose times spread by ``width`` %; F^j waits as long as one of them."""
-    numbers = itertools.count()
+    """``depth`` units that wait, whose times spread by ``width`` %."""
     return FeedForward(
         Spread,
-        [partial(Wait, width / 100, "units")] * depth,
+        [partial(Wait, PART, width / 100)] * depth,
         partial(Fold, n_classes),
         input_shape,
         interface_preprocess=lambda image, shape: Spread(),
-        coarse=lambda before, after, n_units: Wait(width / 100, next(numbers)),
+        coarse=lambda before, after, n_units: Wait(COARSE, width / 100),
     )
 
 
@@ -128,14 +120,14 @@ def job_of(strategy: Strategy, n: int, spread: float, images: Data) -> Job:
         dataset=(images.name,),
         seed=(0,),
         network=("benchmarks.waiting:network",),
-        depth=(n * PER_SUBNETWORK,),
+        depth=(n,),
         width=(round(100 * spread) or None,),
         n_coarse_units=(1,),
         batch_size=(BATCH_SIZE,),
         strategy=(strategy,),
         augment=(False,),
     ).trials()
-    described = network(images.input_shape, len(images.classes), n * PER_SUBNETWORK, round(100 * spread))
+    described = network(images.input_shape, len(images.classes), n, round(100 * spread))
     available = local_devices()
     resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available, strategy=strategy)
     return Job(config, tear_as_asked(config, described), resources)
@@ -144,18 +136,16 @@ def job_of(strategy: Strategy, n: int, spread: float, images: Data) -> Job:
 def seconds_of(job: Job, spread: float, n_steps: int = 200) -> float:
     """What a step should take: the mean of many, one after the other without a pause between them."""
     n, free = job.config.n_subnetworks, Cost(0.0, 0.0)
-    own = UNIT.scaled(PER_SUBNETWORK)
-    machine = Machine(spread=spread)
     if job.config.strategy == "parareal":
-        programs = gangs(StepCosts((free,) * n, (own,) * n, (UNIT,) * (n - 1), free), n_steps)
+        programs = gangs(StepCosts((free,) * n, (PART,) * n, (COARSE,) * (n - 1), free), n_steps)
     elif job.config.strategy == "data_parallel":
         # Shares differ by a sample at most: the largest counts.
-        share = UNIT.scaled(n * PER_SUBNETWORK * math.ceil(BATCH_SIZE / n) / BATCH_SIZE)
-        programs = workers(share.forward, [Bucket(share.backward, 0)], n, n, n_steps)
+        share = PART.scaled(math.ceil(BATCH_SIZE / n) / BATCH_SIZE)
+        programs = workers(n * share.forward, [Bucket(n * share.backward, 0)], n, n, n_steps)
     else:
         m = job.config.n_microbatches
-        programs = pipeline([own.scaled(1 / m)] * n, m, job.config.strategy, [0] * n, n_steps)
-    return play(programs, machine)[-1].end / n_steps
+        programs = pipeline([PART.scaled(1 / m)] * n, m, job.config.strategy, [0] * n, n_steps)
+    return play(programs, Machine(spread=spread))[-1].end / n_steps
 
 
 def main() -> None:

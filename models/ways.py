@@ -84,7 +84,7 @@ class Ways:
     Args:
         batch_size: samples of a step.
         interfaces: with which it may be torn; costs of all else are the first one's.
-        machine: what it runs on; a device for every actor.
+        machine: what it runs on.
         weight_bytes: of one parameter.
         states: numbers that the optimizer keeps for each parameter.
         n_iterations: numbers of iterations K.
@@ -109,7 +109,7 @@ class Ways:
             numbers = [d for d in REPLICAS if d <= min(n_devices // 3, self.batch_size)]
             ways.append(_shortest(self.replicas(kind, d, n_devices // d - 1) for d in numbers))
         for way in ways:
-            if way and way.seconds < inf:
+            if way:
                 yield way._replace(n_devices=n_devices)
 
     @cached_property
@@ -134,7 +134,7 @@ class Ways:
                 (profile.preprocess, self._first.footprint.preprocess_at(0)),
             )
         ]
-        played = n_devices if self.machine.spread else 1
+        played = n_devices if self._differ else 1
         programs = workers(forward, buckets(parts), n_devices, played, N_STEPS)
         n_bytes = self.weight_bytes * self._whole.parameters
         return Way(
@@ -216,6 +216,8 @@ class Ways:
             return None
         n_coarse_units = kind.n_coarse_units(n)
         costs = kind.shares.at(share).step_costs(sizes, n_coarse_units, n_iterations)
+        if critical_path(costs) == inf:  # a C^j or an F^j that cannot be
+            return None
         cuts = [*pairwise([0, *accumulate(sizes)])]
         before = [kind.footprint.preprocess_at(start) for start, _ in cuts]
         units = [kind.footprint.units(start, stop) for start, stop in cuts]
@@ -224,7 +226,7 @@ class Ways:
         held = [together(g, *before[j : j + 2]) for j, g in enumerate(units)]  # C^{j+1} too, to form r_j
         trained = [*map(together, units, before), driver]
         gradients = tuple(self.weight_bytes * need.parameters for need in trained)
-        played = n_replicas if self.machine.spread else 1
+        played = n_replicas if self._differ else 1
         replicas = Replicas(n_replicas, played, gradients) if n_replicas > 1 else None
         passes = 2 * n_iterations - 1  # ∂L/∂r_j; for each further iteration two more
         return Way(
@@ -275,6 +277,11 @@ class Ways:
             for source in sources
             for module in as_factory(source)().modules()
         )
+
+    @property
+    def _differ(self) -> bool:
+        """Whether workers that do the same may take different times, or take them from each other."""
+        return self.machine.spread > 0 or self.machine.n_cores is not None
 
     def _same_but(self, seen: str) -> str:
         return f"the network itself, but BatchNorm sees {seen}" if self._has_norms else SAME

@@ -6,13 +6,13 @@ from dataclasses import replace
 from itertools import pairwise
 from math import isfinite, nan
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from rich.console import RenderableType
 from rich.text import Text
 
-from analysis.devices import draw_devices
 from models.cost_profile import IMPOSSIBLE, CostProfile
 from models.feedforward import Shape
 from models.footprint import Footprint
@@ -73,7 +73,7 @@ def serial_seconds(profile: CostProfile) -> float:
     return critical_path(profile.step_costs((profile.n_units,), 1))
 
 
-def _key(job: Job, **changes: str) -> str:
+def _key(job: Job, **changes: Any) -> str:
     return key_of(replace(job.config, **changes), job.tearing.network, job.resources)
 
 
@@ -209,7 +209,7 @@ def speed_up_table(ways: Iterable[Way], serial: Way, there: int) -> Rows:
     """Ways down, numbers of devices across."""
     numbers = sorted({*SHOWN, there} - {0, 1})
     cells = []
-    for name, by_number in _by_name(ways).items():
+    for name, by_number in _by_name(way for way in ways if way.n_devices in numbers).items():
         speed_ups = (serial.seconds / by_number[d].seconds if d in by_number else nan for d in numbers)
         cells.append((name, *(f"{one:.2f}×" if isfinite(one) else "–" for one in speed_ups)))
     return Rows({"": ""} | {f"D = {d}": f"{{}} on {d}" for d in numbers}, cells)
@@ -251,6 +251,8 @@ def _by_name(ways: Iterable[Way]) -> dict[str, dict[int, Way]]:
 
 def _write(ways: Sequence[Way], serial: Way, folder: Path, network: str) -> None:
     """All numbers, and the figure."""
+    from analysis.devices import draw_devices  # long to import: for those who ask for it
+
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(ways, columns=Way._fields).assign(
         speed_up=[serial.seconds / way.seconds for way in ways]

@@ -12,6 +12,7 @@ import pytest
 from models.cost_profile import CostProfile
 from models.feedforward import FeedForward
 from models.step_time import Cost
+from orchestrator.config import TORN
 from orchestrator.costs import Costs, key_of
 from orchestrator.trial import Job
 
@@ -57,12 +58,13 @@ def known_costs(tmp_path: Path) -> Callable[..., Costs]:
         folder.mkdir(exist_ok=True)
         for job in jobs:
             network, whole = job.tearing.network, job.config.batch_size
+            several = all_ways and job.config.strategy in TORN
             own = {"coarse": job.config.coarse, "preprocess": job.config.preprocess}
-            for kind in (own, {"coarse": "units"}, {"coarse": "shortcut"})[: 3 if all_ways else 1]:
+            for kind in (own, {"coarse": "units"}, {"coarse": "shortcut"})[: 3 if several else 1]:
                 numbers = (
                     {*n_coarse_units} if kind is own else {0} if kind["coarse"] == "shortcut" else ALL_N_C
                 )
-                for size in range(1 if all_ways else whole, whole + 1):
+                for size in [whole // 2**i for i in range(whole.bit_length() if several else 1)]:
                     config = replace(job.config, **{"preprocess": "auto"} | kind, batch_size=size)
                     file = folder / f"{key_of(config, network, job.resources)}.json"
                     if kind is own or not file.exists():

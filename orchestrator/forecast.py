@@ -219,7 +219,7 @@ def best_table(ways: Iterable[Way]) -> Rows:
     """Of each way the number of devices with the shortest step."""
     columns = {
         "": "",
-        "devices": "{} devices",
+        "devices": "D = {}",
         "of them": "{}",
         "step\n(ms)": "a step of {} ms",
         "memory\n(MiB)": "{} MiB of memory",

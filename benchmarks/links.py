@@ -12,6 +12,8 @@ from statistics import mean
 
 from benchmarks.gang_steps import in_ms, run_gang
 from benchmarks.step_time import Round, print_table, spread
+from models.schedules import gang_seconds
+from models.simulation import Machine
 from models.tearing import plan_tearing
 from orchestrator import cluster
 from orchestrator.actors import gang
@@ -20,7 +22,6 @@ from orchestrator.actors.subnetwork import SubnetworkActor
 from orchestrator.config import Sweep
 from orchestrator.data.datasets import Data, load_dataset
 from orchestrator.devices import gang_resources, local_devices
-from orchestrator.forecast import step_seconds
 from orchestrator.plan import describe
 from orchestrator.trial import Job
 from tests.integration.apart import DriverApart, SubnetworkApart
@@ -54,7 +55,7 @@ def main() -> None:
             "step (ms, IQR)": in_ms([step for each in of_gang for step in each.steps]),
             "n": STEPS * asked.rounds,
             "step / path (IQR)": spread(
-                mean(each.steps) / step_seconds(each.in_step, n_cores=cores) for each in of_gang
+                mean(each.steps) / gang_seconds(each.in_step, Machine(n_cores=cores)) for each in of_gang
             ),
             "processor time outside components (ms, IQR)": in_ms(
                 [each.outside_components for each in of_gang]

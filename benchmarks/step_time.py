@@ -5,11 +5,13 @@
 Gangs take turns, each started anew for an epoch to get warm and one that counts: the untorn network on
 one core and on all, as many untorn networks at once as there are cores, which shows how much those bring
 at all, what else they can do with one network (data parallel, pipelines), and the torn ones by every
-partition. The critical path follows from what components cost, and is played through on the cores there
-are. Costs are taken in two ways: processor time in these very steps, and time alone on the machine, right
-after. No schedule on so many cores is shorter than the processor time of all actors divided by them. A
-machine's speed drifts, so ratios are formed within a round. Memory is what training has added to each
-process.
+partition. The forecast of their speed-up is that of ``--dry-run`` (:mod:`models.ways`), from costs on one
+core and from how much longer networks take that are trained at once.
+
+The critical path follows from what components cost, and is played through on the cores there are. Costs are
+taken in two ways: processor time in these very steps, and time alone on the machine, right after. No schedule
+on so many cores is shorter than the processor time of all actors divided by them. A machine's speed drifts,
+so ratios are formed within a round. Memory is what training has added to each process.
 """
 
 import argparse
@@ -26,16 +28,21 @@ import ray
 import torch
 
 from benchmarks.gang_steps import in_ms, run_gang
+from models.cost_profile import Shares
+from models.footprint import Footprint
 from models.profiling import measure_profile
+from models.schedules import gang_seconds
+from models.simulation import Machine
 from models.step_time import Cost, StepCosts
-from models.tearing import interface_factories, plan_tearing
+from models.tearing import interface_factories, paper_n_coarse_units, plan_tearing
 from models.timing import step_costs, time_components
+from models.ways import PIPELINES as NAMES
+from models.ways import Interfaces, Way, Ways
 from orchestrator import cluster
 from orchestrator.actors.actor import EpochReport
 from orchestrator.config import PIPELINES, Strategy, Sweep, TrialConfig
 from orchestrator.data.datasets import load_dataset
 from orchestrator.devices import GangResources, gang_resources, local_devices
-from orchestrator.forecast import step_seconds
 from orchestrator.plan import describe, tear_as_asked
 from orchestrator.trial import Job
 
@@ -83,16 +90,18 @@ def main() -> None:
     compute = config(1, "uniform").compute(torch.device("cpu"))
     network = describe(config(1, "uniform"), images)
 
+    factories = interface_factories(network, preprocess=preprocess, coarse=asked.coarse)
+
     @ray.remote(num_cpus=1, max_calls=1)
-    def measure_costs(n_coarse_units: list[int]):
+    def measure_costs(n_coarse_units: list[int], batch_size: int):
         torch.set_num_threads(1)
-        before, between = interface_factories(network, preprocess=preprocess, coarse=asked.coarse)
+        before, between = factories
         return measure_profile(
             network,
             preprocess=before,
             coarse=between,
             n_coarse_units=n_coarse_units,
-            batch_size=asked.batch_size,
+            batch_size=batch_size,
             compute=compute,
         )
 
@@ -104,7 +113,9 @@ def main() -> None:
         )
 
     n_coarse_units = [config(n, "uniform").n_coarse_units for n in asked.n_subnetworks]
-    profile = ray.get(measure_costs.remote(n_coarse_units))
+    sizes = [asked.batch_size // part for part in (1, 2, 4, 8) if asked.batch_size >= 2 * part]
+    shares = Shares({size: ray.get(measure_costs.remote(n_coarse_units, size)) for size in sizes})
+    profile = shares.at(asked.batch_size)
     serial = config(1, "uniform", "serial")
     cores = int(available.cpus)
     jobs = {
@@ -138,6 +149,19 @@ def main() -> None:
             print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
     cluster.disconnect()
     print_table(steps_row(name, rounds[name], rounds[SERIAL]) for name in (*jobs, at_once))
+    crowding = median(
+        median(two.steps) / median(one.steps) - 1
+        for one, two in zip(rounds[SERIAL], rounds[at_once], strict=True)
+    )
+    n_coarse = (lambda n: 0) if asked.coarse == "shortcut" else paper_n_coarse_units
+    kind = Interfaces(asked.coarse, shares, Footprint(network, *factories, compute), n_coarse)
+    ways = Ways(asked.batch_size, (kind,), Machine(n_cores=cores, crowding=crowding))
+    print(f"{cores} networks at once take longer by {100 * crowding:.0f} %\n")
+    print_table(
+        forecast_row(name, ways.serial.seconds / way.seconds, rounds[name], rounds[SERIAL])
+        for name, job in jobs.items()
+        if (way := way_of(job.config, ways)) is not None
+    )
     print_table(path_row(name, rounds[name], cores) for name in rounds if rounds[name][0].alone)
     whole = peak_memory(rounds[SERIAL])
     for name, job in jobs.items():
@@ -219,9 +243,31 @@ def steps_row(name: str, rounds: list[Round], serial: list[Round]) -> dict[str, 
     }
 
 
+def way_of(config: TrialConfig, ways: Ways) -> Way | None:
+    """The forecast of what a trial does; there is none of threads."""
+    n = config.n_subnetworks
+    if config.strategy == "data_parallel":
+        return ways.data_parallel(n)
+    if config.strategy in PIPELINES:
+        names = {schedule: name for name, schedule in NAMES.items()}
+        return ways.pipeline(names[config.strategy], n, config.n_microbatches)
+    return ways.parareal(ways.interfaces[0], config.partition, n) if n > 1 else None
+
+
+def forecast_row(name: str, speed_up: float, rounds: list[Round], serial: list[Round]) -> dict[str, object]:
+    """How near the forecast is; ratios are formed within a round."""
+    faster = [median(a.steps) / median(b.steps) for a, b in zip(serial, rounds, strict=True)]
+    return {
+        "": name,
+        "forecast of the speed-up": f"{speed_up:.2f}",
+        "speed-up (IQR)": spread(faster),
+        "step / forecast (IQR)": spread(speed_up / one for one in faster),
+    }
+
+
 def path_row(name: str, rounds: list[Round], cores: int) -> dict[str, object]:
     """A torn gang's steps beside the critical path on ``cores`` cores."""
-    on_cores = partial(step_seconds, n_cores=cores)
+    on_cores = partial(gang_seconds, machine=Machine(n_cores=cores))
     ways = {
         "path, in these steps": [on_cores(each.in_step) for each in rounds],
         "path, alone": [median(map(on_cores, each.alone)) for each in rounds],

@@ -1,35 +1,32 @@
 """What do D devices buy with the same batch? From what ``python -m benchmarks.gpu`` has measured on one.
 
-    python -m benchmarks.strong_scaling docs/gpu
+    python -m benchmarks.strong_scaling docs/gpu          links of 450 GB/s (NVLink) and 50 (400 Gbit/s)
 
-Data parallel and pipelines: the whole network at a share of the batch, ideally balanced over the devices;
-their exchange of gradients and activations counts nothing. Parareal: the critical path of staggered cuts,
-N + 1 = D. Prints a table, and draws ``strong_scaling.svg`` and ``.png`` beside the measurements.
+The forecast of ``--dry-run`` (:mod:`models.ways`) from a GPU's costs of ResNet-1001 at batch 128. With a part
+of a batch, every component is taken to be as much faster as the whole network was when that was measured.
+Prints two tables, and draws ``strong_scaling.svg`` and ``.png`` beside the measurements.
 """
 
 import argparse
 import json
-from math import ceil, nan
+from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
-from models.cost_profile import CostProfile
-from models.partition import staggered
-from models.step_time import critical_path
-from models.tearing import paper_n_coarse_units
+from analysis.devices import draw_devices
+from models import resnet
+from models.compute import Compute
+from models.cost_profile import CostProfile, Shares, scaled
+from models.feedforward import FeedForward
+from models.footprint import Footprint
+from models.simulation import Machine
+from models.tearing import interface_factories, paper_n_coarse_units
+from models.ways import Interfaces, Way, Ways
 
-DEVICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 41)
-MICROBATCHES = (2, 4, 8, 16, 32)
+DEVICES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 ARITHMETIC = "IEEE float32"
-
-LINES = {
-    "data parallel": {"color": "C0", "linestyle": "--", "marker": "s"},
-    "pipeline": {"color": "0.5", "linestyle": ":", "marker": "^"},
-    "parareal, the paper's F": {"color": "C2", "marker": "o"},
-    "parareal, stem and shortcut": {"color": "C3", "marker": "o"},
-}
+KINDS = {"units": "paper's F", "shortcut": "shortcut"}
 
 
 def main() -> None:
@@ -37,17 +34,32 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--bandwidth", type=float, nargs="+", default=[450.0, 50.0], help="GB/s, a panel each"
+    )
+    parser.add_argument("--latency", type=float, default=10.0, help="µs")
     asked = parser.parse_args()
     content = {name: _rows(asked.folder, name) for name in ("strong_scaling", "critical_paths")}
-    profiles = {
-        row["coarse"]: CostProfile.from_dict(row["profile"])
-        for row in content["critical_paths"]
-        if "profile" in row and row["launch"] == "graphs"
-    }
     whole = {row["batch_size"]: row["seconds"] for row in content["strong_scaling"] if "seconds" in row}
-    table = pd.DataFrame([speed_ups(n, whole, profiles) for n in DEVICES])
-    print(table.to_markdown(index=False, floatfmt=("g", *[".2f"] * 4), missingval="–"))
-    draw(table, asked.folder)
+    profiles = [row for row in content["critical_paths"] if "profile" in row and row["launch"] == "graphs"]
+    network = resnet(1001)
+    interfaces = tuple(interfaces_of(row, whole, network) for row in profiles)
+    ways, panels = Ways(max(whole), interfaces), {}
+    for bandwidth in asked.bandwidth:
+        machine = Machine(bandwidth=1e9 * bandwidth, latency=1e-6 * asked.latency)
+        ways = replace(ways, machine=machine)
+        frame = pd.DataFrame([way for d in DEVICES for way in ways.on(d)], columns=Way._fields)
+        frame["speed_up"] = ways.serial.seconds / frame["seconds"]
+        title = f"links of {bandwidth:g} GB/s"
+        print(f"\n{title}\n")
+        table = frame.pivot_table("speed_up", "n_devices", "name", sort=False)
+        print(table.to_markdown(floatfmt=".2f"))
+        best = frame.loc[frame.groupby("name", sort=False)["seconds"].idxmin()]
+        print("\n" + best.to_markdown(index=False, floatfmt=".4g"))
+        panels[title] = frame
+    figure = draw_devices(panels)
+    for suffix in ("svg", "png"):
+        figure.savefig(asked.folder / f"strong_scaling.{suffix}", dpi=150)
 
 
 def _rows(folder: Path, name: str) -> list[dict]:
@@ -56,50 +68,18 @@ def _rows(folder: Path, name: str) -> list[dict]:
     return [row for row in rows if row.get("arithmetic") == ARITHMETIC]
 
 
-def speed_ups(n_devices: int, whole: dict[int, float], profiles: dict[str, CostProfile]) -> dict[str, float]:
-    """Of every way to use so many devices, over one.
-
-    Args:
-        n_devices: D.
-        whole: seconds of the whole network by size of batch.
-        profiles: costs by coarse network.
-    """
-    batch = max(whole)
-    alone = whole[batch]
-    row: dict[str, float] = {"devices": n_devices}
-    row["data parallel"] = alone / whole.get(ceil(batch / n_devices), nan)
-    stages = [
-        (m + n_devices - 1) * whole[batch // m] / n_devices for m in MICROBATCHES if batch // m in whole
-    ]
-    row["pipeline"] = alone / (min(stages) if n_devices > 1 else alone)
-    for name, coarse in (("parareal, the paper's F", "units"), ("parareal, stem and shortcut", "shortcut")):
-        row[name] = alone / path(profiles[coarse], n_devices - 1) if n_devices > 2 else nan
-    return row
-
-
-def path(profile: CostProfile, n: int) -> float:
-    """Seconds of the critical path with the best cuts; what was not measured is not a number."""
+def interfaces_of(row: dict, whole: dict[int, float], network: FeedForward) -> Interfaces:
+    """A kind of C^j and F^j, whose profile was measured with a whole batch."""
+    profile = CostProfile.from_dict(row["profile"])
+    shares = {
+        size: scaled(profile, seconds / whole[profile.batch_size], size) for size, seconds in whole.items()
+    }
+    factories = interface_factories(network, preprocess=row["preprocess"], coarse=row["coarse"])
     measured = {n_coarse_units for _, _, n_coarse_units in profile.coarse}
-    n_coarse_units = 0 if measured == {0} else paper_n_coarse_units(n)
-    if n_coarse_units not in measured:
-        return nan
-    return critical_path(profile.step_costs(staggered(profile, n, n_coarse_units), n_coarse_units))
-
-
-def draw(table: pd.DataFrame, folder: Path) -> None:
-    """Speed-up against devices."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
-    ideal = [1, table["devices"].max()]
-    axes.plot(ideal, ideal, color="0.85", linewidth=1)
-    axes.annotate("D", (26, 27), color="0.6")
-    for name, style in LINES.items():
-        drawn = table.dropna(subset=name)
-        axes.plot(drawn["devices"], drawn[name], label=name, markersize=4, **style)
-    axes.set(xlabel="devices D", ylabel="speed-up of a step over one device, batch 128")
-    axes.set(xlim=(0, ideal[1] + 1), ylim=(0, 1.1 * table[[*LINES]].max().max()))
-    axes.legend(frameon=False, fontsize="small")
-    for suffix in ("svg", "png"):
-        figure.savefig(folder / f"strong_scaling.{suffix}", dpi=150)
+    n_coarse_units = (lambda n: 0) if measured == {0} else paper_n_coarse_units
+    return Interfaces(
+        KINDS[row["coarse"]], Shares(shares), Footprint(network, *factories, Compute()), n_coarse_units
+    )
 
 
 if __name__ == "__main__":

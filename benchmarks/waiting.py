@@ -1,16 +1,21 @@
-"""Does the schedule scale? Units that wait instead of computing, real actors, real transport.
+"""Is the forecast true? Units that wait instead of computing, real actors, real transport.
 
-    python -m benchmarks.waiting            N = 6, 12 and 24 on any machine, tensors of 1 MB
+    python -m benchmarks.waiting                       all strategies, up to 24 actors
+    python -m benchmarks.waiting --spread 0 0.2 0.4    parts whose times vary
 
-A unit takes 10 ms forward and 20 ms backward and uses no processor, so that as many subnetworks as one
-likes run side by side on two cores, and the critical path is known beforehand. What a measured step
-takes beyond it is the cost of orchestration: messages, copies, waking up.
+Each part takes 100 ms forward and 200 ms backward with the whole batch, less with a share of it, and uses no
+processor: as many actors as one likes run side by side on two cores, and what a step should take is known
+beforehand (:mod:`models.schedules`). F^j takes a tenth of that. What a step takes beyond is the cost of
+orchestration: messages, copies, waking up. With a spread, every pass takes a factor of its own as long.
 """
 
 import argparse
+import itertools
+import math
+import random
 import time
 from functools import partial
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -18,46 +23,62 @@ from torch import Tensor, nn
 
 from benchmarks.gang_steps import in_ms, run_gang
 from models.feedforward import FeedForward, Shape
-from models.step_time import Cost, StepCosts, critical_path
-from models.tearing import plan_tearing
+from models.schedules import Bucket, gangs, pipeline, workers
+from models.simulation import Machine, play
+from models.step_time import Cost, StepCosts
 from orchestrator import cluster
-from orchestrator.config import Sweep
+from orchestrator.config import Strategy, Sweep
 from orchestrator.data.datasets import Data, load_dataset
 from orchestrator.devices import gang_resources, local_devices
+from orchestrator.plan import tear_as_asked
 from orchestrator.trial import Job
 
-UNIT = Cost(forward=0.010, backward=0.020)
-"""Seconds of one unit."""
-FEATURES = 2**15  # float32, batches of 8: 1 MB
-BATCH_SIZE = 8
-PER_SUBNETWORK = 10
+PART = Cost(forward=0.100, backward=0.200)
+"""Seconds of each of N parts with a whole batch."""
+COARSE = PART.scaled(0.1)
+BATCH_SIZE = 48
+FEATURES = 5460  # float32: 1 MB a batch
+STRATEGIES: tuple[Strategy, ...] = ("parareal", "data_parallel", "gpipe", "1f1b")
 
 
 class _Wait(torch.autograd.Function):
     """The identity, some time later; both ways."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, forward: float, backward: float) -> Tensor:
         ctx.save_for_backward(weight)
-        time.sleep(UNIT.forward)
+        ctx.backward_seconds = backward
+        time.sleep(forward)
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        time.sleep(UNIT.backward)
-        return gradients[0], torch.zeros_like(*ctx.saved_tensors)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        time.sleep(ctx.backward_seconds)
+        return gradients[0], torch.zeros_like(*ctx.saved_tensors), None, None
 
 
 class Wait(nn.Module):
-    """A unit that waits. Its one parameter makes it trainable, and is never changed."""
+    """A unit that waits. Its one parameter makes it trainable, and is never changed.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: with a whole batch.
+        spread: of its times, over their mean.
+    """
+
+    def __init__(self, seconds: Cost, spread: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
+        self.seconds, self.spread = seconds, spread
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x, later."""
-        return _Wait.apply(x, self.weight)  # type: ignore[no-untyped-call, no-any-return]
+        variance = math.log1p(self.spread**2)
+        drawn = random.SystemRandom()  # no two of them alike, whatever an actor seeds
+        forward, backward = (
+            seconds * len(x) / BATCH_SIZE * drawn.lognormvariate(-variance / 2, math.sqrt(variance))
+            for seconds in (self.seconds.forward, self.seconds.backward)
+        )
+        return _Wait.apply(x, self.weight, forward, backward)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class Spread(nn.Module):
@@ -80,59 +101,75 @@ class Fold(nn.Module):
         return x.unflatten(1, (self.n_classes, -1)).mean(dim=2)
 
 
-def network(input_shape: Shape, n_classes: int, depth: int) -> FeedForward:
-    """``depth`` waiting units; F^j waits as long as one of them."""
+def network(input_shape: Shape, n_classes: int, depth: int, width: int = 0) -> FeedForward:
+    """``depth`` units that wait, whose times spread by ``width`` %."""
     return FeedForward(
         Spread,
-        [Wait] * depth,
+        [partial(Wait, PART, width / 100)] * depth,
         partial(Fold, n_classes),
         input_shape,
         interface_preprocess=lambda image, shape: Spread(),
-        coarse=lambda before, after, n_units: Wait(),
+        coarse=lambda before, after, n_units: Wait(COARSE, width / 100),
     )
 
 
-def job_of(n: int, images: Data) -> Job:
-    """A trial of N waiting subnetworks on this machine's cores, however few."""
+def job_of(strategy: Strategy, n: int, spread: float, images: Data) -> Job:
+    """A trial of N actors and their driver on this machine's cores, however few."""
     (config,) = Sweep(
         n_subnetworks=(n,),
         dataset=(images.name,),
         seed=(0,),
         network=("benchmarks.waiting:network",),
-        depth=(n * PER_SUBNETWORK,),
-        width=(None,),
+        depth=(n,),
+        width=(round(100 * spread) or None,),
         n_coarse_units=(1,),
         batch_size=(BATCH_SIZE,),
+        strategy=(strategy,),
         augment=(False,),
     ).trials()
-    tearing = plan_tearing(network(images.input_shape, len(images.classes), n * PER_SUBNETWORK), n)
-    resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=local_devices())
-    return Job(config, tearing, resources)
+    described = network(images.input_shape, len(images.classes), n, round(100 * spread))
+    available = local_devices()
+    resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available, strategy=strategy)
+    return Job(config, tear_as_asked(config, described), resources)
 
 
-def path_of(n: int) -> float:
-    """Seconds of a step's critical path."""
-    free, own = Cost(0.0, 0.0), Cost(PER_SUBNETWORK * UNIT.forward, PER_SUBNETWORK * UNIT.backward)
-    return critical_path(StepCosts((free,) * n, (own,) * n, (UNIT,) * (n - 1), free))
+def seconds_of(job: Job, spread: float, n_steps: int = 200) -> float:
+    """What a step should take: the mean of many, one after the other without a pause between them."""
+    n, free = job.config.n_subnetworks, Cost(0.0, 0.0)
+    if job.config.strategy == "parareal":
+        programs = gangs(StepCosts((free,) * n, (PART,) * n, (COARSE,) * (n - 1), free), n_steps)
+    elif job.config.strategy == "data_parallel":
+        # Shares differ by a sample at most: the largest counts.
+        share = PART.scaled(math.ceil(BATCH_SIZE / n) / BATCH_SIZE)
+        programs = workers(n * share.forward, [Bucket(n * share.backward, 0)], n, n, n_steps)
+    else:
+        m = job.config.n_microbatches
+        programs = pipeline([PART.scaled(1 / m)] * n, m, job.config.strategy, [0] * n, n_steps)
+    return play(programs, Machine(spread=spread))[-1].end / n_steps
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[6, 12, 24])
+    parser.add_argument("--strategy", nargs="+", choices=STRATEGIES, default=STRATEGIES)
+    parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[6, 12, 23])
+    parser.add_argument("--spread", type=float, nargs="+", default=[0.0])
     parser.add_argument("--steps", type=int, default=25)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:1x4x4x4x{BATCH_SIZE * asked.steps}")
-    print("| N | critical path (ms) | step (ms, IQR) | beyond the path (ms) | allowed (ms) |")
-    print("|--:|--:|--:|--:|--:|")
-    for n in asked.n_subnetworks:
-        path = path_of(n)
-        reports = run_gang(job_of(n, images), images, epochs=1)
-        steps = reports["driver"].step_seconds[2:]  # the first ones open connections
-        beyond, allowed = median(steps) - path, 0.1 * path + 0.002 * n
+    print("| strategy | N | actors | spread | forecast (ms) | step (median, IQR) | beyond | allowed |")
+    print("|:--|--:|--:|--:|--:|--:|--:|--:|")
+    for strategy, n, spread in itertools.product(asked.strategy, asked.n_subnetworks, asked.spread):
+        job = job_of(strategy, n, spread, images)
+        seconds = seconds_of(job, spread)
+        reports = run_gang(job, images, epochs=1).values()
+        steps = max(reports, key=lambda report: report.seconds).step_seconds[2:]  # the first open connections
+        step = mean(steps) if spread else median(steps)
+        beyond, allowed = step - seconds, 0.1 * seconds + 0.002 * job.resources.n_actors
+        shown = f"{strategy} | {n} | {job.resources.n_actors} | {spread:g} | {1e3 * seconds:.0f}"
         print(
-            f"| {n} | {1e3 * path:.0f} | {in_ms(steps)} | {1e3 * beyond:.0f} | {1e3 * allowed:.0f} |",
+            f"| {shown} | {1e3 * step:.0f} ({in_ms(steps)}) | {1e3 * beyond:.0f} | {1e3 * allowed:.0f} |",
             flush=True,
         )
     cluster.disconnect()

@@ -1,7 +1,7 @@
 """What the components of a network cost: the step time of every partition follows."""
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from itertools import accumulate, pairwise
 from math import inf, prod
 from typing import Any
@@ -122,3 +122,68 @@ class CostProfile:
 
 IMPOSSIBLE = Cost(inf, inf)
 """Of a C^j or F^j that cannot be built for these shapes: no partition with it has a finite step time."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the components cost with batches of several sizes, such as the shares of a batch on D devices.
+
+    Attributes:
+        profiles: of the same components, by number of samples.
+    """
+
+    profiles: Mapping[int, CostProfile]
+
+    def at(self, batch_size: int) -> CostProfile:
+        """With so many samples; between two sizes that were measured, what the straight line says.
+
+        Raises:
+            ValueError: fewer samples than were ever measured, or more.
+        """
+        if batch_size in self.profiles:
+            return self.profiles[batch_size]
+        sizes = sorted(self.profiles)
+        if not sizes[0] < batch_size < sizes[-1]:
+            raise ValueError(
+                f"costs of {batch_size} samples were not measured, only of {sizes[0]} to {sizes[-1]}"
+            )
+        low, high = next(pair for pair in pairwise(sizes) if pair[0] < batch_size < pair[1])
+        return _between(
+            self.profiles[low], self.profiles[high], (batch_size - low) / (high - low), batch_size
+        )
+
+
+def _between(low: CostProfile, high: CostProfile, part: float, batch_size: int) -> CostProfile:
+    """Some part of the way from one profile to another."""
+
+    def mix(a: Cost, b: Cost) -> Cost:
+        return a.scaled(1 - part) + b.scaled(part)
+
+    before, after = low.interface_preprocess, high.interface_preprocess
+    return replace(
+        low,
+        units=tuple(map(mix, low.units, high.units)),
+        preprocess=mix(low.preprocess, high.preprocess),
+        interface_preprocess={shape: mix(before[shape], after[shape]) for shape in before},
+        coarse={jump: mix(low.coarse[jump], high.coarse[jump]) for jump in low.coarse.keys() & high.coarse},
+        postprocess=mix(low.postprocess, high.postprocess),
+        batch_size=batch_size,
+    )
+
+
+def scaled(profile: CostProfile, factor: float, batch_size: int) -> CostProfile:
+    """A profile with every cost so many times as long.
+
+    For batches of another size with which only the whole network was measured.
+    """
+    return replace(
+        profile,
+        units=tuple(unit.scaled(factor) for unit in profile.units),
+        preprocess=profile.preprocess.scaled(factor),
+        interface_preprocess={
+            shape: cost.scaled(factor) for shape, cost in profile.interface_preprocess.items()
+        },
+        coarse={jump: cost.scaled(factor) for jump, cost in profile.coarse.items()},
+        postprocess=profile.postprocess.scaled(factor),
+        batch_size=batch_size,
+    )

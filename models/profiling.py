@@ -54,7 +54,7 @@ def measure_profile(
     image, shapes = network.input_shape, network.trace.shapes
     interfaces = dict.fromkeys(shapes[1:-1])
     jumps = [(*pair, n) for pair in dict.fromkeys(combinations(shapes[1:], 2)) for n in n_coarse_units]
-    kinds = [_kind(network, i) for i in range(network.n_units)]
+    kinds = [kind_of(network, i) for i in range(network.n_units)]
 
     of_input = partial(Component, reads=image, is_preprocess=True, vocabulary=network.vocabulary)
     components: dict[Hashable, Component] = {
@@ -117,7 +117,7 @@ def _row(build: ModuleFactory, length: int) -> nn.Module:
     return nn.Sequential(*(build() for _ in range(length)))
 
 
-def _kind(network: FeedForward, i: int) -> Hashable:
+def kind_of(network: FeedForward, i: int) -> Hashable:
     """What unit i has in common with those that cost the same."""
     trace = network.trace
     module = as_factory(network.units[i])()

@@ -231,7 +231,12 @@ def step_costs(times: Iterable[ComponentTime], n_iterations: int = 1) -> list[St
 
 
 def _memory_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
-    """Bytes of the parameters twice (values and gradients) and of all tensors kept for the backward pass.
+    """Bytes of the parameters twice (values and gradients) and of all tensors kept for the backward pass."""
+    return kept_bytes(module, sample, compute) + 2 * sum(_parameter_storages(module).values())
+
+
+def kept_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
+    """Bytes of the tensors that a forward pass keeps for the backward pass, parameters aside.
 
     Counted, not measured: the same on every device, and free of what an allocator keeps in reserve.
     """
@@ -247,7 +252,12 @@ def _memory_bytes(module: nn.Module, sample: Tensor, compute: Compute) -> int:
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with as_written, compute.autocast(), hooks:
         output = module(sample.clone())  # alive until the storages are counted: none is used twice
-    for parameter in module.parameters():
-        kept[parameter.untyped_storage().data_ptr()] = 2 * parameter.untyped_storage().nbytes()
+    parameters = _parameter_storages(module)
     del output
-    return sum(kept.values())
+    return sum(n_bytes for storage, n_bytes in kept.items() if storage not in parameters)
+
+
+def _parameter_storages(module: nn.Module) -> dict[int, int]:
+    """Bytes by address."""
+    storages = (parameter.untyped_storage() for parameter in module.parameters())
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from analysis.reading import DamagedError, read_json, sealed
-from models.cost_profile import CostProfile
+from models.cost_profile import CostProfile, Shares
 from models.feedforward import FeedForward
 from models.profiling import measure_profile
 from models.tearing import interface_factories
@@ -59,17 +59,38 @@ class Costs:
                 holds of them is damaged.
             UnreadableError: what the store holds of them cannot be read just now.
         """
-        key = key_of(config, network, resources)
-        if key not in self._profiles and (kept := _read(self._folder / f"{key}.json")) is not None:
-            self._profiles[key] = kept
-        known = self._profiles.get(key)
-        missing = set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set())
-        if missing or known is None:
-            measured = self._measure(config, network, resources, missing)
-            self._measured.add(key)
+        size = config.largest_share
+        return self.shares(config, network, resources, n_coarse_units, [size]).profiles[size]
+
+    def shares(
+        self,
+        config: TrialConfig,
+        network: FeedForward,
+        resources: GangResources,
+        n_coarse_units: Collection[int],
+        sizes: Iterable[int],
+    ) -> Shares:
+        """The profiles with batches of several sizes; for the rest see :meth:`profile`."""
+        keys = {
+            size: key_of(replace(config, batch_size=size, n_replicas=1), network, resources) for size in sizes
+        }
+        missing: dict[int, set[int]] = {}
+        for size, key in keys.items():
+            if key not in self._profiles and (kept := _read(self._folder / f"{key}.json")) is not None:
+                self._profiles[key] = kept
+            known = self._profiles.get(key)
+            lacking = set(n_coarse_units) - ({n for _, _, n in known.coarse} if known else set())
+            if lacking or known is None:
+                missing[size] = lacking
+        measured = self._measure(config, network, resources, missing) if missing else {}
+        for size, profile in measured.items():
+            known = self._profiles.get(keys[size])
+            self._measured.add(keys[size])
             # What is known stays: the cuts that follow from it must not move.
-            self._profiles[key] = replace(known, coarse=measured.coarse | known.coarse) if known else measured
-        return self._profiles[key]
+            self._profiles[keys[size]] = (
+                replace(known, coarse=profile.coarse | known.coarse) if known else profile
+            )
+        return Shares({size: self._profiles[key] for size, key in keys.items()})
 
     def save(self) -> None:
         """Keep what has been measured in the store, for every later command."""
@@ -82,33 +103,38 @@ class Costs:
         config: TrialConfig,
         network: FeedForward,
         resources: GangResources,
-        n_coarse_units: Collection[int],
-    ) -> CostProfile:
+        n_coarse_units: Mapping[int, Collection[int]],
+    ) -> dict[int, CostProfile]:
+        """Profiles by size of batch, with these N_c of each."""
         cluster.connect(self._address)
         repeats = self._repeats
 
-        def measure(device: torch.device) -> CostProfile:
+        def measure(device: torch.device) -> dict[int, CostProfile]:
             compute = config.compute(device)
             compute.settle()
             preprocess, coarse = interface_factories(
                 network, preprocess=config.preprocess, coarse=config.coarse
             )
-            return measure_profile(
-                network,
-                preprocess=preprocess,
-                coarse=coarse,
-                n_coarse_units=n_coarse_units,
-                batch_size=config.largest_share,
-                compute=compute,
-                repeats=repeats,
-            )
+            return {
+                size: measure_profile(
+                    network,
+                    preprocess=preprocess,
+                    coarse=coarse,
+                    n_coarse_units=numbers,
+                    batch_size=size,
+                    compute=compute,
+                    repeats=repeats,
+                )
+                for size, numbers in n_coarse_units.items()
+            }
 
         try:
             return run_alone(measure, resources, timeout=self._timeout)
         except MeasurementError as error:
+            largest = max(n_coarse_units)
             raise ValueError(
-                f"what {network.name} costs with batches of {config.largest_share} on {resources.device} "
-                f"could not be measured ({error}): lower --batch-size"
+                f"what {network.name} costs with batches of {largest} on {resources.device} could not be "
+                f"measured ({error}): lower --batch-size"
             ) from error
 
 

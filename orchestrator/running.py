@@ -79,7 +79,7 @@ def _console() -> Console:
 
 
 def dry_run(sweep: Sweep, options: Options | None = None) -> None:
-    """Print what :func:`run` would run, what a step would take, and the best N for other numbers of devices.
+    """Print what :func:`run` would run, what a step would take, and what other numbers of devices would buy.
 
     Raises:
         ValueError: it cannot work; says what to do.
@@ -157,6 +157,8 @@ def prepare(sweep: Sweep, options: Options, console: Console) -> Prepared:
         ValueError: it cannot work; says what to do.
         OSError: neither can it, because of a file.
     """
+    if options.forecast is not None:
+        raise ValueError(f"--forecast {options.forecast} without --dry-run: pass both, or leave it out")
     folder = usable(options.store or STORE)
     available = _available(options, console)
     mirror = Mirror(folder, options.mirror) if options.mirror else None

@@ -19,6 +19,8 @@ INTERNAL = {
     "the peer sent … bytes instead of …",
     "subnetworks take … costs of …, not …",
     "has no column …: add it to SCHEMAS",
+    "costs of … samples were not measured, only of … to …",  # the forecast leaves such ways out
+    "actors wait for what never comes: …",
 }
 """Messages for who changes the source."""
 

@@ -50,10 +50,12 @@ class Options:
     """Measurements of each component's gradient time after training; 0: none."""
     dry_run: bool = False
     """Print what would run (trials, partitions, parameters, devices), measure what the components cost,
-    predict the time of a step, recommend N and partition for other numbers of devices, say what cannot work
-    at the cuts, and stop."""
+    predict the time of a step, say what 1 to 64 devices would buy in every way to use them and what cannot
+    work at the cuts, and stop."""
+    forecast: str | None = None
+    """Folder for --dry-run's figure of what so many devices buy, and all its numbers as CSV."""
     link_bandwidth: float = 10.0
-    """GB/s between two devices, for --dry-run's predictions."""
+    """GB/s that a device sends, and that it receives, for --dry-run's predictions."""
     link_latency: float = 50.0
     """Microseconds that any transfer takes, for --dry-run's predictions."""
     mlflow: str | None = None

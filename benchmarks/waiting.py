@@ -6,7 +6,8 @@
 Each part takes 100 ms forward and 200 ms backward with the whole batch, less with a share of it, and uses no
 processor: as many actors as one likes run side by side on two cores, and what a step should take is known
 beforehand (:mod:`models.schedules`). F^j takes a tenth of that. What a step takes beyond is the cost of
-orchestration: messages, copies, waking up. With a spread, every pass takes a factor of its own as long.
+orchestration: messages, copies, waking up. The last column says what processors have to do for that, the time
+of all actors over the number of cores. With a spread, every pass takes a factor of its own as long.
 """
 
 import argparse
@@ -15,13 +16,13 @@ import math
 import random
 import time
 from functools import partial
-from statistics import mean, median
+from statistics import mean, median, quantiles
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.gang_steps import in_ms, run_gang
+from benchmarks.gang_steps import run_gang
 from models.feedforward import FeedForward, Shape
 from models.schedules import Bucket, gangs, pipeline, workers
 from models.simulation import Machine, play
@@ -158,20 +159,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:1x4x4x4x{BATCH_SIZE * asked.steps}")
-    print("| strategy | N | actors | spread | forecast (ms) | step (median, IQR) | beyond | allowed |")
-    print("|:--|--:|--:|--:|--:|--:|--:|--:|")
+    print("| strategy | N | actors | spread | forecast (ms) | step | IQR | beyond | allowed | processors |")
+    print("|:--|" + 9 * "--:|")
     for strategy, n, spread in itertools.product(asked.strategy, asked.n_subnetworks, asked.spread):
         job = job_of(strategy, n, spread, images)
         seconds = seconds_of(job, spread)
         reports = run_gang(job, images, epochs=1).values()
         steps = max(reports, key=lambda report: report.seconds).step_seconds[2:]  # the first open connections
         step = mean(steps) if spread else median(steps)
-        beyond, allowed = step - seconds, 0.1 * seconds + 0.002 * job.resources.n_actors
-        shown = f"{strategy} | {n} | {job.resources.n_actors} | {spread:g} | {1e3 * seconds:.0f}"
-        print(
-            f"| {shown} | {1e3 * step:.0f} ({in_ms(steps)}) | {1e3 * beyond:.0f} | {1e3 * allowed:.0f} |",
-            flush=True,
-        )
+        low, _, high = quantiles(steps, n=4)
+        allowed = 0.1 * seconds + 0.002 * job.resources.n_actors
+        processor = sum(report.processor_seconds for report in reports) / local_devices().cpus
+        times = (seconds, step, high - low, step - seconds, allowed, processor)
+        shown = (strategy, n, job.resources.n_actors, f"{spread:g}", *(f"{1e3 * time:.0f}" for time in times))
+        print("|", " | ".join(map(str, shown)), "|", flush=True)
     cluster.disconnect()
 
 

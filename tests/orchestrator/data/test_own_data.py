@@ -284,19 +284,19 @@ def test_a_function_itself_may_be_given_to_a_sweep():
 def test_targets_that_are_no_plain_numbers(targets, message):
     split = np.zeros((2, 3), np.float32), targets
     with pytest.raises(DatasetError, match=message):
-        load_own("mine:data", lambda: (split, split))
+        own(split, split)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), type("OwnError", (Exception,), {})("mine")])
-def test_whatever_a_function_raises_is_reported(error):
+def test_whatever_a_function_raises_is_reported(tmp_path, error):
     def make():
         raise error
 
     with pytest.raises(DatasetError, match="mine:data raises an error"):
-        load_own("mine:data", make)
+        load_own("mine:data", make, tmp_path)
 
 
 def test_arrays_that_run_backwards_are_read():
     split = np.zeros((2, 3), np.float32)[::-1], np.array([1, 0])[::-1]
-    data = load_own("mine:data", lambda: (split, split))
+    data = own(split, split)
     assert next(data.targets()).tolist() == [0, 1]

@@ -3,8 +3,8 @@
 import fcntl
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from operator import itemgetter
 from pathlib import Path
@@ -127,6 +127,22 @@ class SweepStatus:
         return Group(Text(self.summary, "bold"), Rows(SHOWN, cells, left=["status"]), *reasons)
 
 
+@dataclass(frozen=True)
+class _Done:
+    """What is told of a trial's epochs: all that is kept of them, as a large store has a million."""
+
+    epoch: int
+    validation_error: float | None
+    epoch_seconds: float
+
+    @classmethod
+    def of(cls, epochs: list[dict[str, Any]]) -> "_Done":
+        """What is told of these rows, which are those of one trial."""
+        last = max(epochs, key=itemgetter("epoch"))
+        seconds = statistics.median(row["seconds"] for row in epochs)
+        return cls(last["epoch"], last["validation_error"], seconds)
+
+
 def look(store: Path, *, ids: bool = False) -> SweepStatus:
     """Read how the trials of a store are getting on; changes nothing there.
 
@@ -145,10 +161,13 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
         )
     # In this order: a sweep that ends meanwhile does not look interrupted.
     running = _is_held(store / LOCK)
-    rows = {row["trial_id"]: row for row in _read(store, "trials")}
-    done: dict[str, list[dict[str, Any]]] = {}
-    for row in _read(store, "epochs", ["trial_id", "epoch", "validation_error", "seconds"]):
-        done.setdefault(row["trial_id"], []).append(row)
+    rows = {row["trial_id"]: row for table in _tables(store, "trials") for row in table}
+    done: dict[str, _Done] = {}
+    for table in _tables(store, "epochs", ["trial_id", "epoch", "validation_error", "seconds"]):
+        by_trial: dict[str, list[dict[str, Any]]] = {}
+        for row in table:
+            by_trial.setdefault(row["trial_id"], []).append(row)
+        done |= {trial_id: _Done.of(epochs) for trial_id, epochs in by_trial.items()}
     announced = _announced(store / ANNOUNCED)
     asked = announced | rows
     labels = dict.fromkeys(asked) if ids else _labels(asked)
@@ -164,13 +183,8 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
             status = "interrupted"
         measure = Measure(**{name: row[name] for name in MEASURE if row.get(name) is not None})
         trial = replace(trials[trial_id], status=status, error=row["error"], measure=measure)
-        if epochs := sorted(done.get(trial_id, []), key=itemgetter("epoch")):
-            trial = replace(
-                trial,
-                epoch=epochs[-1]["epoch"],
-                validation_error=epochs[-1]["validation_error"],
-                epoch_seconds=statistics.median(row["seconds"] for row in epochs),
-            )
+        if trial_id in done:
+            trial = replace(trial, **asdict(done[trial_id]))
         trials[trial_id] = trial
     order = {"running": 0, "waiting": 1}
     return SweepStatus(running, tuple(sorted(trials.values(), key=lambda t: order.get(t.status, 2))))
@@ -217,18 +231,16 @@ def _announced(path: Path) -> dict[str, dict[str, Any]]:
         raise StoreError(f"{error}: remove it, the next sweep writes it anew") from error
 
 
-def _read(store: Path, kind: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """These columns of all rows of a kind, all of them if none are named."""
+def _tables(store: Path, kind: str, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+    """File by file, these columns of the rows of a kind, all of them if none are named."""
     wanted = columns or SCHEMAS[kind].names
-    rows: list[dict[str, Any]] = []
     for path in parquet_files(store / kind):
         try:
             table = read_table(path)
         except DamagedError as error:
             raise StoreError(f"{error}: the sweep's command sets it aside and makes it again") from error
         known = table.select([name for name in wanted if name in table.column_names])
-        rows += [dict.fromkeys(wanted) | row for row in known.to_pylist()]
-    return rows
+        yield [dict.fromkeys(wanted) | row for row in known.to_pylist()]
 
 
 def main(arguments: Sequence[str]) -> int:

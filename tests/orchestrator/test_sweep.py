@@ -87,7 +87,7 @@ def test_options_of_the_run_are_no_part_of_the_sweep():
         (["--n-subnetwork", "3"], "--n-subnetwork"),
         (["--batch-size", "many"], "--batch-size"),
         (["--schedule", "linear"], "linear"),
-        (["--preset", "imagenet"], "imagenet"),
+        (["--preset", "imagenet22k"], "imagenet22k"),
         (["--preset"], "--preset"),
     ],
 )

@@ -152,7 +152,7 @@ class Classification(Task):
             )
         _refuse_negative("classification", targets)
         n_classes = int(targets.max()) + 1
-        if max(n_classes, *output_shape) < 2:  # one split may well have one class alone
+        if max((n_classes, *output_shape)) < 2:  # one split may well have one class alone
             raise ValueError(
                 "classification takes two classes or more, all targets are 0: add samples of others"
             )

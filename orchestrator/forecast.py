@@ -25,6 +25,7 @@ from orchestrator.config import TORN, Options, TrialConfig
 from orchestrator.costs import Costs, key_of
 from orchestrator.devices import n_gpus
 from orchestrator.plan import Plan, distinct
+from orchestrator.storage.files import expanded
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job
 
@@ -192,7 +193,7 @@ def _what_devices_buy(
     found = [way for d in sorted({*DEVICES, there} - {0}) for way in ways.on(d)]
     if options.forecast is not None:
         name = f"{jobs[0].tearing.network.name}-batch-{config.batch_size}"
-        _write(found, ways.serial, Path(options.forecast).expanduser(), name)
+        _write(found, ways.serial, expanded(options.forecast), name)
     return [
         _heading(
             f"What D devices buy: how many times as fast as on one ({_ms(ways.serial.seconds)} ms), with "

@@ -21,7 +21,7 @@ from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
 from orchestrator.data.errors import ANY_ERROR, DatasetError, reported, shown
 from orchestrator.data.folders import read_folder
-from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, write_json
+from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, read_known, write_known
 from orchestrator.data.labels import number
 from orchestrator.data.mapped import mapped
 from orchestrator.data.own_data import load_own
@@ -140,8 +140,8 @@ def _recall(data: Data) -> None:
         targets.update(np.ascontiguousarray(of_split).data)
     file = Path(where.file).with_name(f"facts-{targets.hexdigest()}.json")
     if not file.exists():
-        write_json(file, data.facts)
-    data.know(json.loads(file.read_text(encoding="utf-8")))
+        write_known(file, data.facts)
+    data.know(read_known(file))
 
 
 def _in_files(data: Data, decoded: Path) -> Data:

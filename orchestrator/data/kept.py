@@ -3,7 +3,6 @@
 They lie in ``DATA_DIR/decoded`` and hold nothing that could not be made again: remove them as you like.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import filelock
 import numpy as np
 
+from analysis.reading import DamagedError, read_json, sealed
 from orchestrator.data.blocks import Array, Rows, blocks
 from orchestrator.data.errors import DatasetError
 from orchestrator.storage.files import remove, write_atomically, writing
@@ -44,7 +44,7 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
 
     def write(temporary: Path) -> None:
         temporary.mkdir()
-        write_json(temporary / _ABOUT, make(temporary))
+        write_known(temporary / _ABOUT, make(temporary))
 
     if not (folder / _ABOUT).exists():
         with writing(folder):
@@ -54,11 +54,23 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
                     for left in folder.parent.glob(f".{folder.name}.*.tmp"):
                         remove(left)
                     write_atomically(folder, write)
-    about: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-    return about
+    return read_known(folder / _ABOUT)
 
 
-def write_json(file: Path, known: dict[str, Any]) -> None:
+def read_known(file: Path) -> dict[str, Any]:
+    """What :func:`write_known` has written.
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    try:
+        known: dict[str, Any] = read_json(file)
+    except DamagedError as error:
+        raise DatasetError(f"{error}: remove {file.parent}, it is made again") from error
+    return known
+
+
+def write_known(file: Path, known: dict[str, Any]) -> None:
     """Write what is known to a file, which is whole or not there.
 
     Raises:
@@ -66,7 +78,7 @@ def write_json(file: Path, known: dict[str, Any]) -> None:
     """
 
     def write(temporary: Path) -> None:
-        temporary.write_text(json.dumps(known), encoding="utf-8")
+        temporary.write_text(sealed(known), encoding="utf-8")
 
     write_atomically(file, write)
 

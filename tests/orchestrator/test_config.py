@@ -1,15 +1,10 @@
-import os
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import fields, replace
 from itertools import product
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from orchestrator.config import GROUPS, Sweep, TrialConfig
 
@@ -236,44 +231,6 @@ def test_a_shortcut_has_no_coarse_units_whatever_is_given():
     assert [t.n_coarse_units for t in trials.trials()] == [0]
 
 
-def test_trial_ids_are_the_same_in_every_process():
-    code = "from orchestrator.config import Sweep; print(*(t.trial_id for t in Sweep().trials()))"
-    printed = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONHASHSEED": "12345"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert printed.split() == [t.trial_id for t in Sweep().trials()]
-
-
-@pytest.mark.parametrize(
-    ("changes", "trial_id"),
-    [
-        ({}, "digits-resnet-56-n3-s0-dc88bfdb5d"),
-        ({"strategy": "1f1b", "n_coarse_units": 12}, "digits-resnet-56-n3-1f1b-s0-8e5b541a31"),
-        (
-            {"n_subnetworks": 1, "strategy": "serial", "n_coarse_units": 12},
-            "digits-resnet-56-n1-s0-ed636584cb",
-        ),
-    ],
-)
-def test_options_that_came_later_leave_the_trials_of_a_store_their_ids(changes, trial_id):
-    strided = replace(BASE, preprocess="strided", **changes)  # the default in those days
-    assert strided.trial_id == trial_id
-    assert replace(strided, graphs=False, n_iterations=1).trial_id == trial_id
-
-
-def test_another_default_at_the_cuts_leaves_the_network_in_one_piece_its_id():
-    (serial,) = sweep(n_subnetworks=(1,), seed=(0,)).trials()
-    assert serial.trial_id == "digits-resnet-56-n1-s0-ed636584cb"
-    (asked,) = sweep(n_subnetworks=(3,), seed=(0,), preprocess=("strided",)).trials()
-    assert asked.trial_id == "digits-resnet-56-n3-s0-dc88bfdb5d"
-    assert BASE.preprocess == "auto"
-    assert BASE.trial_id != asked.trial_id
-
-
 def test_every_option_makes_a_trial_id_of_its_own():
     assert OTHER.keys() == {field.name for field in fields(TrialConfig)}
     ids = {replace(BASE, **{name: value}).trial_id for name, value in OTHER.items()}
@@ -320,30 +277,6 @@ def test_a_folder_is_one_data_set_however_it_is_written():
 def test_options_of_the_data_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(BASE, **changes)
-
-
-def test_equal_trials_have_equal_ids():
-    assert replace(BASE, weight_decay=0) == replace(BASE, weight_decay=0.0)
-    assert replace(BASE, weight_decay=0).trial_id == replace(BASE, weight_decay=0.0).trial_id
-
-
-@given(dataset=st.text(), network=st.text(max_size=100))
-def test_a_trial_id_is_a_plain_file_name(dataset, network):
-    trial_id = replace(BASE, dataset=dataset, network=network).trial_id
-    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", trial_id)
-
-
-def test_a_trial_id_can_be_read():
-    assert BASE.trial_id.startswith("digits-resnet-56-n3-s0-")
-    assert replace(BASE, strategy="1f1b").trial_id.startswith("digits-resnet-56-n3-1f1b-s0-")
-    paths = [replace(BASE, dataset=f"parquet:/a/{between}/b").trial_id for between in ("..", "._")]
-    assert paths[0].startswith("parquet__a_.._b-resnet-56-n3-s0-")
-    assert paths[0] != paths[1]
-
-
-def test_a_long_path_leaves_no_hidden_file():
-    names = [replace(BASE, dataset="parquet:" + "_./" * 20 + "x" * n).trial_id for n in range(40, 80)]
-    assert not [name for name in names if name.startswith((".", "_"))]
 
 
 def test_network_options_are_those_that_were_given():

@@ -56,6 +56,15 @@ def test_a_maker_that_fails_leaves_nothing_and_may_try_again(tmp_path):
     assert made(tmp_path / "pets", fail) == {"n": 1}
 
 
+def test_a_changed_digit_in_what_is_known_of_a_folder_is_noticed(tmp_path):
+    folder = tmp_path / "pets"
+    made(folder, lambda folder: {"n": 1})
+    (about,) = folder.iterdir()
+    about.write_text(about.read_text().replace('"n": 1', '"n": 7'))
+    with pytest.raises(DatasetError, match=f"is damaged .*: remove {folder}, it is made again"):
+        made(folder, lambda folder: {"n": 1})
+
+
 def test_what_the_disk_does_not_hold_is_told_before_it_is_written(tmp_path):
     huge = np.broadcast_to(np.float64(0), (2**50, 2))
     with pytest.raises(

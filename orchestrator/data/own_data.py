@@ -218,7 +218,8 @@ def _check_numbers(what: str, array: Array) -> None:
     start = 0
     for block in blocks(array):
         with np.errstate(over="ignore"):  # what float32 does not hold is infinite there
-            wrong = np.flatnonzero(~np.isfinite(block.reshape(len(block), -1).astype(np.float32)).all(axis=1))
+            single = block.reshape(len(block), -1).astype(np.float32, copy=False)
+        wrong = np.flatnonzero(~np.isfinite(single).all(axis=1))
         if len(wrong):
             raise DatasetError(
                 f"{what} are not finite in sample {start + wrong[0]}: fill in or leave out what is missing"

@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from tests.preloaded import environment
+
 MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
 """Columns of the epochs frame that differ from run to run."""
 TINY = ["--n-subnetworks", "1", "2", "--seed", "0", "--depth", "20", "--width", "4", "--epochs", "3"]
@@ -59,7 +61,7 @@ class Command:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("PARAREAL_TEST") == self.mark:
+                if environment(process).get("PARAREAL_TEST") == self.mark:
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
                 continue

@@ -15,6 +15,7 @@ from torch.utils.dlpack import from_dlpack
 from models.task import Task
 from orchestrator.data.blocks import Array, blocks
 from orchestrator.data.mapped import Mapped, mapped
+from orchestrator.data.shared import n_shared
 
 OwnAugmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(what a network would read of a training batch, generator on its device) -> what it is to read instead."""
@@ -163,10 +164,19 @@ class Data:
                     digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
+    @cached_property
+    def n_shared(self) -> dict[str, int]:
+        """How many samples validate that are training samples too, and how many test that are either."""
+        before, found = [self.train_inputs], dict[str, int]()
+        for split, inputs in (("validation", self.validation_inputs), ("test", self.test_inputs)):
+            found[split] = n_shared(inputs, before)
+            before.append(inputs)
+        return found
+
     @property
     def facts(self) -> dict[str, Any]:
         """What of images has to be computed of all of them, as JSON has it."""
-        return {"fingerprint": self.fingerprint, "_moments": self._moments}
+        return {"fingerprint": self.fingerprint, "_moments": self._moments, "n_shared": self.n_shared}
 
     def know(self, facts: dict[str, Any]) -> None:
         """Take :attr:`facts`, or some, for known."""

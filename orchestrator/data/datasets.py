@@ -156,7 +156,8 @@ def _in_files(data: Data, decoded: Path) -> Data:
     readable = re.sub(r"[^A-Za-z0-9.-]", "_", data.name)[-80:]
     arrays: dict[str, Any] = keep(decoded / f"{readable}-{data.fingerprint}", large)
     moved = replace(data, **arrays)
-    moved.know(data.facts if data.holds_images else {"fingerprint": data.fingerprint})
+    known = {"fingerprint": data.fingerprint, "n_shared": data.n_shared}
+    moved.know(data.facts if data.holds_images else known)
     return moved
 
 

@@ -50,10 +50,11 @@ def _found(data_dir: Path, published: Mapping[str, str | None]) -> str:
                     return f"{folder / name} is there, but looked for at {place}"
     if len(others) == len(places):
         return f"{data_dir} holds none of its files"
-    lacking = [
-        file for file in others if file.with_suffix("") not in places
-    ]  # no archive of what is unpacked
-    return f"{data_dir} lacks {shown([str(file.relative_to(data_dir)) for file in lacking], 5)}"
+    archives = {
+        file for file in others if file.suffix and file.with_suffix("") in places
+    }  # of what is listed
+    lacking = [str(file.relative_to(data_dir)) for file in others if file not in archives]
+    return f"{data_dir} lacks {shown(lacking, 5)}"
 
 
 def _sound(file: Path, md5: str | None) -> bool:

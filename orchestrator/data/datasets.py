@@ -19,7 +19,7 @@ from models.imported import imported
 from orchestrator.data.builtin import cifar, digits, mnist, svhn, synthetic
 from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
-from orchestrator.data.errors import ANY_ERROR, DatasetError, reported, shown
+from orchestrator.data.errors import ANY_ERROR, DatasetError, alike, exact, reported, shown
 from orchestrator.data.folders import read_folder
 from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, read_known, write_known
 from orchestrator.data.labels import number
@@ -98,6 +98,9 @@ def load_dataset(
     if isinstance(source.read, InMemory):
         _check_images(name, source.read.splits, tuple(labels.values()))
     remarks = source.remarks
+    for one, other in alike(classes):
+        what = f"{exact(one)} and {exact(other)}"
+        remarks = (f"classes {what} differ in spaces, case or the form of Unicode alone: one?", *remarks)
     encoded = name.partition(":")[0] in ENCODED
     if encoded:
         remarks = (f"classes: {shown(list(classes), 5)}", *remarks)

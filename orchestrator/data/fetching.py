@@ -28,9 +28,10 @@ def fetching(what: str, data_dir: Path, published: Mapping[str, str | None]) -> 
         with reported(f"cannot read or download {what}", ""):
             yield
     except DatasetError as error:
-        raise DatasetError(
-            f"{str(error).removesuffix(': ')}; {_found(data_dir, published)}: {remedy}"
-        ) from error
+        problem = str(error).removesuffix(": ")
+        with reported(problem, remedy):  # a file that may not be read
+            found = _found(data_dir, published)
+        raise DatasetError(f"{problem}; {found}: {remedy}") from error
 
 
 def _found(data_dir: Path, published: Mapping[str, str | None]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.data.decoding import EXTENSIONS, Encoded
-from orchestrator.data.errors import DatasetError, reported, shown
+from orchestrator.data.errors import DatasetError, exact, reported, shown
 from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Rows
 from orchestrator.data.splits import SPLITS, split_of
@@ -64,8 +64,8 @@ def _list_split(
         raise DatasetError(f"{folder} holds no images: provide {folder}/CLASS/IMAGE.png, or another format")
     if empty and name.lower() in SPLITS["train"]:
         raise DatasetError(
-            f"{folder} has class folders without images, {shown(empty)}: remove them, or bring their images "
-            f"to one of the formats {' '.join(EXTENSIONS)}"
+            f"{folder} has class folders without images, {shown([*map(exact, empty)])}: remove them, or bring "
+            f"their images to one of the formats {' '.join(EXTENSIONS)}"
         )
 
     def encoded(rows: Rows) -> Iterator[Encoded]:

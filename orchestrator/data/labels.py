@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.data.errors import DatasetError, shown
+from orchestrator.data.errors import DatasetError, alike, exact, shown
 from orchestrator.data.source import Labels, Source
 
 Values = npt.NDArray[Any]
@@ -35,11 +35,14 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
             "rename them"
         )
     for split, values in splits.items():
-        foreign = [str(value) for value in np.setdiff1d(values, classes)]
+        foreign = np.setdiff1d(values, classes).tolist()
         if foreign:
+            known = [*map(exact, classes.tolist())]
+            pairs = [pair for pair in alike(map(str, [*classes.tolist(), *foreign])) if pair[1] in foreign]
+            but = f"; {exact(pairs[0][1])} is not {exact(pairs[0][0])}" if pairs else ""
             raise DatasetError(
-                f"{name}: {split} images have the labels {shown(foreign, 5)}, which no training image has "
-                f"({shown(list(names), 5)}): rename or remove them, or add such training images"
+                f"{name}: {split} images have the labels {shown([*map(exact, foreign)], 5)}, which no "
+                f"training image has ({shown(known, 5)}{but}): rename or remove them, or add such training images"
             )
     return {split: np.searchsorted(classes, values) for split, values in splits.items()}, names
 

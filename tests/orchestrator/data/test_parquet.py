@@ -80,6 +80,8 @@ def test_a_test_split_without_labels_is_left_out_and_never_read_with_other_label
         ("plain_text/train-0.parquet", "plain_text/dev-0.parquet"),
         ("train.parquet", "eval.parquet"),
         ("train/part-0.snappy.parquet", "val/part-0.snappy.parquet"),
+        ("train.parquet/part-00000-c000.snappy.parquet", "validation.parquet/part-00000-c000.snappy.parquet"),
+        ("train.parquet/part-0.parquet", "validation.parquet"),
     ],
 )
 def test_layouts_of_hubs(tmp_path, names):
@@ -90,6 +92,15 @@ def test_layouts_of_hubs(tmp_path, names):
     data = load(tmp_path)
     assert (len(data.train_inputs), len(data.validation_inputs)) == (3, 2)
     assert "left out, of no known split: partial-train/0000.parquet" in data.remarks
+
+
+@pytest.mark.parametrize("other", ["train/0.parquet", "train.parquet/part-0.parquet"])
+def test_a_split_lies_in_one_place(tmp_path, other):
+    for name in ("train-0.parquet", other, "val.parquet"):
+        write_parquet(tmp_path / name, [IMAGE] * 2, [0, 1])
+    message = rf"train lies in 2 places, {tmp_path}, {(tmp_path / other).parent}: remove all but one"
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path)
 
 
 VIEW = pa.struct([("bytes", pa.binary_view()), ("path", pa.string())])
@@ -147,7 +158,8 @@ def test_a_column_is_named(parquet):
     breeds = load(parquet, label_column="breed")
     assert breeds.classes == ("poodle", "pug")
     assert {"classes: poodle, pug", "labels are its column breed"} <= set(breeds.remarks)
-    with pytest.raises(DatasetError, match=r"--label-column race: .* has the columns label, breed: name one"):
+    message = r"--label-column 'race': .* has the columns 'label', 'breed': name one"
+    with pytest.raises(DatasetError, match=message):
         load(parquet, label_column="race")
 
 
@@ -188,14 +200,14 @@ def test_many_row_groups_of_several_batches(tmp_path):
             [IMAGE] * 2,
             [0, 1],
             {"fine_label": LABELS},
-            "has label, fine_label: say which it is with --label-column",
+            "has 'label', 'fine_label': say which it is with --label-column",
         ),
-        ([IMAGE] * 2, [0, 1], {"label": None, "id": LABELS, "artist": LABELS}, "has id, artist"),
+        ([IMAGE] * 2, [0, 1], {"label": None, "id": LABELS, "artist": LABELS}, "has 'id', 'artist'"),
         (
             [IMAGE] * 2,
             [0, 1],
             {"label": None, "id": LABELS, "kind": pa.array(["a", "b"])},
-            "has id, kind: say",
+            "has 'id', 'kind': say",
         ),
         (
             [IMAGE] * 3,
@@ -205,7 +217,7 @@ def test_many_row_groups_of_several_batches(tmp_path):
         ),
         ([IMAGE] * 2, [0, 1], {"label": pa.array([0.0, 1.0])}, "'label' is of type double: a label is"),
         ([IMAGE] * 2, [0, 1], {"label": pa.array([[0], [1]])}, "'label' is of type list"),
-        ([IMAGE] * 2, [0, 1], {"img": structs([IMAGE] * 2, STRUCT)}, "has image, img: rename or drop"),
+        ([IMAGE] * 2, [0, 1], {"img": structs([IMAGE] * 2, STRUCT)}, "has 'image', 'img': rename or drop"),
     ],
 )
 def test_bad_contents(parquet, contents, labels, columns, message):

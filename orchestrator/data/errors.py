@@ -63,7 +63,7 @@ def reason(error: BaseException) -> str:
 
 
 def exact(name: object) -> str:
-    """A name for a reader, words in quotes: spaces show, and so do accents that are characters of their own."""
+    """A name for a reader, words in quotes: spaces show, and so do accents that are letters themselves."""
     if not isinstance(name, str):
         return str(name)
     return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)

@@ -64,8 +64,8 @@ def _list_split(
         raise DatasetError(f"{folder} holds no images: provide {folder}/CLASS/IMAGE.png, or another format")
     if empty and name.lower() in SPLITS["train"]:
         raise DatasetError(
-            f"{folder} has class folders without images, {shown([*map(exact, empty)])}: remove them, or bring "
-            f"their images to one of the formats {' '.join(EXTENSIONS)}"
+            f"{folder} has class folders without images, {shown([*map(exact, empty)])}: remove them, or "
+            f"bring their images to one of the formats {' '.join(EXTENSIONS)}"
         )
 
     def encoded(rows: Rows) -> Iterator[Encoded]:

@@ -42,7 +42,8 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
             but = f"; {exact(pairs[0][1])} is not {exact(pairs[0][0])}" if pairs else ""
             raise DatasetError(
                 f"{name}: {split} images have the labels {shown([*map(exact, foreign)], 5)}, which no "
-                f"training image has ({shown(known, 5)}{but}): rename or remove them, or add such training images"
+                f"training image has ({shown(known, 5)}{but}): rename or remove them, or add such training "
+                "images"
             )
     return {split: np.searchsorted(classes, values) for split, values in splits.items()}, names
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from models.compute import Compute
 from models.initialisation import ModuleFactory, as_factory, build_seeded, copied, seeded
 
 ANY_ERROR = (Exception, SystemExit)
@@ -143,6 +144,30 @@ class Probe:
                 f"{self.what} makes or reshapes a parameter or buffer in a pass: make it when it is built"
             )
         return output
+
+    def computed(self, batch: Tensor, compute: Compute) -> Tensor:
+        """What the component makes of a batch while it trains, in the types and layout that are asked for.
+
+        Raises:
+            ValueError: it cannot, forwards or back, or it goes by another type.
+        """
+        module = compute.place(build_seeded(as_factory(self._source), 0)).train()
+        leaf = batch.clone().requires_grad_(batch.is_floating_point())
+        try:
+            with compute.autocast():
+                output = self._call(module, leaf.clone())
+            if output.requires_grad:
+                output.sum().backward()
+        except ANY_ERROR as error:
+            why = said(error.__cause__ or error)
+        else:
+            if output.dtype in (compute.weight_dtype, compute.activation_dtype):
+                return output.detach()
+            why = f"it returns {output.dtype}"
+        raise ValueError(
+            f"{self.what} does not compute with {compute.asked}: {why}: have it go by the type and layout of "
+            "what it reads, or leave that out"
+        )
 
     def check_state(self, *, replicated: bool = False) -> None:
         """See that what the component keeps beside parameters and buffers can be kept in a checkpoint.

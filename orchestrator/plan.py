@@ -18,7 +18,7 @@ from models.cost_profile import CostProfile
 from models.diagnosis import least_variety
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
-from models.task import build_task
+from models.task import Classification, build_task
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
@@ -203,6 +203,8 @@ def describe(config: TrialConfig, data: Data) -> FeedForward:
     returned = network.trace.output_shape
     for targets in data.targets():
         task.check(returned, targets)
+    if isinstance(task, Classification):
+        data.check_classes()
     if config.splits_batches and not task.is_mean(returned, next(data.targets())):
         who = (
             f"--n-replicas {config.n_replicas}" if config.n_replicas > 1 else f"--strategy {config.strategy}"

@@ -14,6 +14,7 @@ from torch.utils.dlpack import from_dlpack
 
 from models.task import Task
 from orchestrator.data.blocks import Array, blocks
+from orchestrator.data.errors import shown
 from orchestrator.data.mapped import Mapped, mapped
 from orchestrator.data.shared import n_shared
 
@@ -106,6 +107,19 @@ class Data:
     def targets(self) -> Iterator[Tensor]:
         """Of each of these splits."""
         return (from_dlpack(targets) for _, targets in self.splits())
+
+    def check_classes(self) -> None:
+        """See that what is to be told of samples, class numbers (n,), was to be learned.
+
+        Raises:
+            ValueError: validation or test samples have classes that no training sample has.
+        """
+        for split, targets in (("validation", self.validation_targets), ("test", self.test_targets)):
+            if foreign := np.setdiff1d(targets, self.train_targets).tolist():
+                raise ValueError(
+                    f"{self.name}: {split} samples have the classes {shown([*map(str, foreign)], 5)}, which "
+                    "no training sample has: add such samples, or leave these out"
+                )
 
     def n_outputs(self, task: Task) -> int:
         """How many numbers a network is to return for a sample, or for each of its places."""

@@ -30,6 +30,9 @@ def list_images(folder: Path) -> Listing:
                 )
             splits = {"train": root}
         left_out, remarks = Counter[str](), list[str]()
+        strangers = [sub.name for sub in _folders(root) if sub not in splits.values()]
+        if root not in splits.values() and strangers:
+            remarks.append(f"left out, of no known split: {shown(strangers, 5)}")
         listed = {}
         for name, split in splits.items():
             if name.lower() in SPLITS["test"] and not _folders(split):
@@ -49,14 +52,14 @@ def _list_split(
     """The images of a split, by class and path."""
     files: list[Path] = []
     labels: list[str] = []
-    empty = []
+    empty, seen = [], set(around)
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             left_out["hidden"] += 1
         elif not entry.is_dir():
             left_out[f"in no class's folder of {folder.name}"] += 1
         else:
-            images = sorted(_images(entry, left_out, remarks, set(around)))
+            images = sorted(_images(entry, left_out, remarks, seen))
             files += images
             labels += [entry.name] * len(images)
             empty += [] if images else [entry.name]

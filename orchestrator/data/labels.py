@@ -38,7 +38,8 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
         foreign = np.setdiff1d(values, classes).tolist()
         if foreign:
             known = [*map(exact, classes.tolist())]
-            pairs = [pair for pair in alike(map(str, [*classes.tolist(), *foreign])) if pair[1] in foreign]
+            words = [value for value in (*classes.tolist(), *foreign) if isinstance(value, str)]
+            pairs = [pair for pair in alike(words) if pair[1] in foreign]
             but = f"; {exact(pairs[0][1])} is not {exact(pairs[0][0])}" if pairs else ""
             raise DatasetError(
                 f"{name}: {split} images have the labels {shown([*map(exact, foreign)], 5)}, which no "

@@ -202,13 +202,11 @@ def _check(name: str, splits: dict[str, tuple[Array, Array]]) -> None:
                 f"{name}: {split} inputs are whole numbers from {int(inputs.min())}, which are read as "
                 "tokens from 0: number them from 0, or give floating-point numbers"
             )
-        if inputs.dtype == np.uint8 and inputs.ndim == 4:
-            _, height, width, channels = inputs.shape
-            if min(height, width) > 4 and channels in (1, 3, 4):
-                raise DatasetError(
-                    f"{name}: {split} inputs of shape {inputs.shape[1:]} have their channels last: give "
-                    "(channels, height, width), as inputs.transpose(0, 3, 1, 2) has them"
-                )
+        if inputs.dtype == np.uint8 and _channels_last(inputs):
+            raise DatasetError(
+                f"{name}: {split} inputs of shape {inputs.shape[1:]} have their channels last: give "
+                "(channels, height, width), as inputs.transpose(0, 3, 1, 2) has them"
+            )
 
 
 def _check_numbers(what: str, array: Array) -> None:
@@ -261,9 +259,55 @@ def _remark(train: tuple[Array, Array]) -> str:
         how = "read as they are, not normalised"
     else:
         how = "tokens from 0"
-    return (
+    if inputs.dtype.kind == "f" and _channels_last(inputs):
+        how += "; if they are images, their channels are last: networks for images take them first"
+    remark = f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype}"
+    remark += f" {targets.shape[1:]}" * (targets.ndim > 1)
+    if targets.ndim == 1 and targets.dtype.kind in "iu":
+        return targets.astype(np.int64)
+    return np.zeros(len(targets), np.int64)
+
+
+def _chosen(split: tuple[Array, Array], rows: Rows, decoded: Path) -> tuple[Array, Array]:
+    inputs, targets = (_copied(array, decoded, rows=rows) for array in split)
+    return inputs, targets
+
+
+def _copied(array: Array, decoded: Path, *, rows: Rows | None = None, kind: str | None = None) -> Array:
+    """Some samples, or all as another kind of number; the array itself where it is what is asked for."""
+    copy = Copy(array, rows, kind)
+    if rows is None and copy.dtype == array.dtype:
+        return array
+    where = mapped(array)
+    if where is None:
+        return (array if rows is None else array[rows]).astype(copy.dtype, copy=False)
+    digest = blake2b(repr((where._replace(host=None), copy.dtype)).encode(), digest_size=8)
+    digest.update(b"" if rows is None else rows.data)
+    return keep(decoded / f"{Path(where.file).stem}-{digest.hexdigest()}", {"array": copy})["array"]
+
+
+def _remark(train: tuple[Array, Array]) -> str:
+    """How the arrays are understood."""
+    inputs, targets = train
+    if inputs.dtype == np.uint8 and inputs.ndim == 4:
+        how = "images, normalised by channel"
+    elif inputs.dtype.kind == "f":
+        how = "read as they are, not normalised"
+    else:
+        how = "tokens from 0"
+    if inputs.dtype.kind == "f" and _channels_last(inputs):
+        how += "; if they are images, their channels are last: networks for images take them first"
+    remark = (
         f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype} {targets.shape[1:] or ''}"
-    ).rstrip()
+    )
+    if targets.ndim == 1 and targets.dtype.kind in "iu" and (n := len(np.unique(targets))) <= targets.max():
+        remark += f"; {n} of the {int(targets.max()) + 1} numbers from 0 to {targets.max()} occur among them"
+    return remark
+
+
+def _channels_last(inputs: Array) -> bool:
+    """Whether inputs look like images (n, height, width, channels)."""
+    return inputs.ndim == 4 and min(inputs.shape[1:3]) > 4 and inputs.shape[3] in (1, 3, 4)
 
 
 def _check_augmentation(data: Data, augmentation: OwnAugmentation) -> None:

@@ -91,6 +91,20 @@ def test_every_folder_is_read_once_whatever_links_there_are(tmp_path):
         assert said in data.remarks
 
 
+def test_a_class_that_is_a_link_to_another_is_none(tmp_path):
+    write_folder(tmp_path, SOUND)
+    (tmp_path / "train/wolf").symlink_to("dog")
+    with pytest.raises(DatasetError, match="has class folders without images, 'wolf': remove them"):
+        load(tmp_path)
+
+
+def test_folders_of_no_known_split_are_said(tmp_path):
+    data = load(write_folder(tmp_path, SOUND | {"validate/cat/1.png": ONE, "unlabelled/1.png": ONE}))
+    assert "left out, of no known split: unlabelled, validate" in data.remarks
+    flat = write_folder(tmp_path / "flat", {f"{c}/{i}.png": ONE for c in "ab" for i in range(2)})
+    assert not any("known split" in remark for remark in load(flat, validation_fraction=0.5).remarks)
+
+
 def test_test_images_without_labels_are_left_out(tmp_path):
     data = load(write_folder(tmp_path, SOUND | {"test/1.png": ONE}))
     assert len(data.test_inputs) == 0

@@ -263,43 +263,6 @@ def _remark(train: tuple[Array, Array]) -> str:
         how += "; if they are images, their channels are last: networks for images take them first"
     remark = f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype}"
     remark += f" {targets.shape[1:]}" * (targets.ndim > 1)
-    if targets.ndim == 1 and targets.dtype.kind in "iu":
-        return targets.astype(np.int64)
-    return np.zeros(len(targets), np.int64)
-
-
-def _chosen(split: tuple[Array, Array], rows: Rows, decoded: Path) -> tuple[Array, Array]:
-    inputs, targets = (_copied(array, decoded, rows=rows) for array in split)
-    return inputs, targets
-
-
-def _copied(array: Array, decoded: Path, *, rows: Rows | None = None, kind: str | None = None) -> Array:
-    """Some samples, or all as another kind of number; the array itself where it is what is asked for."""
-    copy = Copy(array, rows, kind)
-    if rows is None and copy.dtype == array.dtype:
-        return array
-    where = mapped(array)
-    if where is None:
-        return (array if rows is None else array[rows]).astype(copy.dtype, copy=False)
-    digest = blake2b(repr((where._replace(host=None), copy.dtype)).encode(), digest_size=8)
-    digest.update(b"" if rows is None else rows.data)
-    return keep(decoded / f"{Path(where.file).stem}-{digest.hexdigest()}", {"array": copy})["array"]
-
-
-def _remark(train: tuple[Array, Array]) -> str:
-    """How the arrays are understood."""
-    inputs, targets = train
-    if inputs.dtype == np.uint8 and inputs.ndim == 4:
-        how = "images, normalised by channel"
-    elif inputs.dtype.kind == "f":
-        how = "read as they are, not normalised"
-    else:
-        how = "tokens from 0"
-    if inputs.dtype.kind == "f" and _channels_last(inputs):
-        how += "; if they are images, their channels are last: networks for images take them first"
-    remark = (
-        f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype} {targets.shape[1:] or ''}"
-    )
     if targets.ndim == 1 and targets.dtype.kind in "iu" and (n := len(np.unique(targets))) <= targets.max():
         remark += f"; {n} of the {int(targets.max()) + 1} numbers from 0 to {targets.max()} occur among them"
     return remark

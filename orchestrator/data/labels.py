@@ -22,6 +22,9 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
     if source.test_labels is not None:
         given["test"] = source.test_labels
     splits = {split: _values(name, split, labels) for split, labels in given.items()}
+    if len({values.dtype.kind for values in splits.values()} & {"i", "u"}) > 1:
+        # As one type of numpy's they would be floating-point numbers, of which several are the same.
+        splits = {split: values.astype(object) for split, values in splits.items()}
     classes = np.unique(splits["train"])
     names = tuple((source.names or {}).get(label, str(label)) for label in classes.tolist())
     if len(classes) < 2:
@@ -61,4 +64,11 @@ def _values(name: str, split: str, labels: Any) -> Values:
         )
     if not len(values):
         raise DatasetError(f"{name} holds no {split} images: check its files")
+    return whole(values)
+
+
+def whole(values: Values) -> Values:
+    """Unsigned whole numbers as signed ones, where these are large enough; others as they are."""
+    if values.dtype.kind == "u" and values.max(initial=0) <= np.iinfo(np.int64).max:
+        return values.astype(np.int64)
     return values

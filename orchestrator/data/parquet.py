@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from orchestrator.data.blocks import BYTES
 from orchestrator.data.decoding import LFS, Encoded
 from orchestrator.data.errors import DatasetError, exact, reported, shown
-from orchestrator.data.labels import Values
+from orchestrator.data.labels import Values, whole
 from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Rows
 from orchestrator.data.splits import SPLITS, split_of
@@ -180,9 +180,11 @@ def _labels(file: Path, name: str) -> Values:
     if column.null_count:
         raise DatasetError(f"{file}: {column.null_count} rows of {name!r} are empty: drop them")
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
+        return whole(column.to_numpy(zero_copy_only=False))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         words = column.cast(pa.large_string())
+        if n_empty := pc.sum(pc.equal(pc.utf8_trim_whitespace(words), "")).as_py():
+            raise DatasetError(f"{file}: {n_empty} rows of {name!r} are empty: drop them")
         longest = pc.max(pc.utf8_length(words)).as_py() or 0
         # An array of words takes as much memory for each as for the longest, and drops a last "\0".
         if longest > _LONGEST or pc.any(pc.ends_with(words, "\0")).as_py():

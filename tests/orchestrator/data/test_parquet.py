@@ -7,6 +7,8 @@ import pytest
 
 from orchestrator.data.data import Augmentation
 from orchestrator.data.datasets import DatasetError, Reading, load_dataset
+from orchestrator.data.labels import number
+from orchestrator.data.source import Source
 from orchestrator.data.splits import stratified
 from tests.orchestrator.data.files import STRUCT, encode, noise, structs, write_parquet
 
@@ -142,6 +144,29 @@ def test_labels_of_any_kind_are_numbered_by_sorted_value(tmp_path, values, class
     assert data.train_targets.tolist() == data.validation_targets.tolist() == numbers
 
 
+@pytest.mark.parametrize("more", [0, 2**62, 2**63])
+def test_large_labels_are_told_apart_whatever_types_files_have(tmp_path, more):
+    def labels(values, kind):
+        return pa.array([value + more for value in values], kind)
+
+    signed = pa.int64() if more < 2**63 else pa.uint64()
+    for name, values, kind in (("train-0", (1, 2, 3), pa.uint64()), ("val-0", (3, 1), signed)):
+        write_parquet(
+            tmp_path / f"{name}.parquet", [IMAGE] * len(values), [0] * len(values), label=labels(values, kind)
+        )
+    data = load(tmp_path)
+    assert data.classes == tuple(str(value + more) for value in (1, 2, 3))
+    assert data.validation_targets.tolist() == [2, 0]
+
+
+def test_whole_numbers_of_two_types_are_compared_exactly():
+    large = np.array([2**63 + 1, 2**63 + 3], np.uint64)
+    labels, names = number("mine", Source(large, large[::-1], lambda *_: ()))
+    assert (labels["validation"].tolist(), names) == ([1, 0], (str(2**63 + 1), str(2**63 + 3)))
+    with pytest.raises(DatasetError, match="validation images have the labels 1, which no training"):
+        number("mine", Source(large, np.array([1]), lambda *_: ()))
+
+
 def test_the_names_that_a_hub_gives_numbered_classes_are_kept(parquet):
     meta = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
     for name in ("train-0.parquet", "val-0.parquet"):
@@ -193,6 +218,7 @@ def test_many_row_groups_of_several_batches(tmp_path):
         ([IMAGE] * 2, [0, 0], {}, "has one class, 0"),
         ([IMAGE] * 2, [0, 2], {}, r"validation images have the labels 1, .*\(0, 2\)"),
         ([IMAGE] * 2, [0, None], {}, "1 rows of 'label' are empty"),
+        ([IMAGE] * 2, [0, 1], {"label": pa.array([" ", "cat"])}, "1 rows of 'label' are empty"),
         ([], [], {}, "holds no train images"),
         ([IMAGE] * 2, [0, 1], {"label": None}, "needs one column of labels .*, and has none: say"),
         ([IMAGE] * 2, [0, 1], {"image": None}, "column of encoded images.*has none"),

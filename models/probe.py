@@ -150,7 +150,8 @@ class Probe:
             )
         for read, before, training in ((reverse, trained, True), (batch, output, False)):
             self._take_back(kept)
-            again, rounding = self.run(read, training=training), 1e-6 * float(before.abs().max())
+            again, largest = self.run(read, training=training), before.nan_to_num(0.0, 0.0, 0.0).abs().max()
+            rounding = 1e-6 * float(largest)
             if not torch.allclose(again, before, rtol=1e-5, atol=rounding, equal_nan=True):
                 raise ValueError(
                     f"what {self.what} makes of a batch depends on what it keeps beside parameters and "

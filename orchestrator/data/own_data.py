@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -105,6 +106,7 @@ def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, A
         given = given.tensors
     if isinstance(given, tuple | list) and len(given) == 2 and all(map(_is_array, given)):
         inputs, targets = given
+        _check_order(f"{name}: {split}", inputs, targets)
     elif isinstance(given, tuple | dict | str) or hasattr(given, "dtype") or not _is_map_style(given):
         raise DatasetError(
             f"{name}: {split} is {_kind(given)}: give a pair of arrays (inputs, targets), or a torch data "
@@ -116,6 +118,16 @@ def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, A
         _array(name, f"{split} inputs", inputs, "iuf", decoded),
         _array(name, f"{split} targets", targets, "biuf", decoded),
     )
+
+
+def _check_order(what: str, inputs: Any, targets: Any) -> None:
+    """See that inputs and targets of pandas, taken as they stand, are not the same rows in another order."""
+    indices = [values.index for values in (inputs, targets) if isinstance(values, pd.DataFrame | pd.Series)]
+    if len(indices) == 2 and not indices[0].equals(indices[1]) and set(indices[0]) == set(indices[1]):
+        raise DatasetError(
+            f"{what} inputs and targets have the same index in another order: bring them to one, as "
+            "targets.loc[inputs.index] does"
+        )
 
 
 def _is_array(given: object) -> bool:

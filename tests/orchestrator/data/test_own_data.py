@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -150,6 +151,17 @@ def test_subsets_keep_classes_in_proportion_and_choose_others_at_random():
     assert (half.train_inputs == half.train_targets).all()
     with pytest.raises(DatasetError, match="train_subset 21 of mine:data"):
         own(pair(targets=NUMBERS), pair(targets=NUMBERS), train_subset=21)
+
+
+def test_pandas_rows_in_another_order_are_refused():
+    frame, series = pd.DataFrame(NUMBERS), pd.Series(CLASSES)
+    shuffled = frame.sample(frac=1, random_state=0)
+    with pytest.raises(
+        DatasetError, match="mine:data: train inputs and targets have the same index in another"
+    ):
+        own((shuffled, series), (frame, series))
+    data = own((shuffled, series.loc[shuffled.index]), (frame.set_index(frame.index + 100), series))
+    assert (data.train_targets == CLASSES[shuffled.index]).all()
 
 
 def test_classes_that_none_is_trained_on_are_refused_where_classes_are_told():

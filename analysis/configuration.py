@@ -19,7 +19,7 @@ MEASURE = ("metric", "unit", "better")
 """Columns of ``trials`` that say what is measured on the data."""
 
 FOUND = (
-    *("n_test", "vocabulary", "classes", "test_error"),
+    *("n_test", "n_validation_shared", "n_test_shared", "vocabulary", "classes", "test_error"),
     *("data_fingerprint", "code_fingerprint", "data_code_fingerprint", "initial_fingerprint"),
     "variety",
 )

@@ -144,6 +144,14 @@ COLUMNS: dict[str, list[Column]] = {
         ),
         Column("data_code_fingerprint", TEXT, "", "key of the code of one's own data, with its augmentation"),
         Column(
+            *("n_validation_shared", WHOLE, "samples"),
+            "validation samples that are training samples too, bit for bit",
+        ),
+        Column(
+            *("n_test_shared", WHOLE, "samples"),
+            "test samples that are training or validation samples too, bit for bit",
+        ),
+        Column(
             *("test_error", REAL, "%"),
             "error rate, or the task's metric, on the test data, measured once, after the last epoch",
         ),

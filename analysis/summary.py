@@ -26,13 +26,14 @@ def progress(trials: pd.DataFrame) -> str:
 
 
 def data_sets(trials: pd.DataFrame) -> list[str]:
-    """A line a data set, as it was understood: sizes, shape, classes, augmentation.
+    """A line a data set, as it was understood: sizes, shape, classes, augmentation; what several splits hold.
 
     Data sets of which a store does not say so much have none.
     """
-    columns = ["dataset", *DATA, "n_test", "classes"]
+    shared = ["n_validation_shared", "n_test_shared"]
+    columns = ["dataset", *DATA, "n_test", "classes", *shared]
     known = trials.reindex(columns=columns).dropna(subset=["dataset", *DATA])
-    known = known.fillna({"n_test": 0, "classes": ""}).drop_duplicates()
+    known = known.fillna({"n_test": 0, "classes": ""} | dict.fromkeys(shared, 0)).drop_duplicates()
     return [_data_set(*values) for values in known.itertuples(index=False)]
 
 
@@ -46,15 +47,23 @@ def _data_set(
     flip: bool,
     n_test: int,
     classes: str,
+    *n_shared: int,
 ) -> str:
     """A data set in a line; one without names of classes is a user's own."""
+    found = ("validation", "training"), ("test", "training or validation")
+    known_before = "".join(
+        f"; {n:,} of the {split} samples are {others} samples too, bit for bit: errors on them say little"
+        for n, (split, others) in zip(n_shared, found, strict=True)
+        if n
+    )
     start = f"{dataset_name(dataset)}: train {n_train:,}, validation {n_validation:,}"
     start += f", test {n_test:,}" if n_test else ""
     augmented = f"; {f'crop {crop}' if crop else 'no crop'}, {'flip' if flip else 'no flip'}"
     if classes == "[]":
         is_varied = crop or flip
-        return f"{start} samples, {shape}, {n_outputs} outputs{augmented if is_varied else ''}"
-    return f"{start} images, {shape}, {n_outputs} classes{augmented}"
+        varied = augmented if is_varied else ""
+        return f"{start} samples, {shape}, {n_outputs} outputs{varied}{known_before}"
+    return f"{start} images, {shape}, {n_outputs} classes{augmented}{known_before}"
 
 
 def headlines(trials: pd.DataFrame) -> dict[str, str]:

@@ -60,6 +60,16 @@ class Compute:
         """Type of what travels between components."""
         return torch.bfloat16 if self.precision == "bfloat16" else self.weight_dtype
 
+    @property
+    def asked(self) -> str:
+        """The options that make a component compute otherwise than it was tried at first; "" for none."""
+        options = []
+        if self.precision in ("float64", "bfloat16"):
+            options.append(f"--precision {self.precision}")
+        if self.channels_last:
+            options.append("--channels-last True")
+        return " ".join(options)
+
     def memory_format(self, tensor_or_shape: Tensor | tuple[int, ...]) -> torch.memory_format:
         """Layout of an activation with its batch dimension."""
         shape = tensor_or_shape.shape if isinstance(tensor_or_shape, Tensor) else tensor_or_shape
@@ -87,6 +97,14 @@ class Compute:
         return (
             activation.movedim(1, -1) if self.memory_format(activation) is torch.channels_last else activation
         )
+
+    def reads(self, inputs: Tensor) -> Tensor:
+        """What a network is given: inputs in their type, whole numbers as they are."""
+        return inputs.to(self.weight_dtype) if inputs.is_floating_point() else inputs
+
+    def travels(self, activation: Tensor) -> Tensor:
+        """An activation as another actor receives it."""
+        return activation.to(self.activation_dtype).contiguous(memory_format=self.memory_format(activation))
 
     def place(self, module: nn.Module) -> nn.Module:
         """Take a component to the device, in its types and layout."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from models.compute import Compute
 from models.initialisation import ModuleFactory, make_picklable
 from models.probe import Probe, samples_of
 from models.task import Classification, Task
@@ -193,6 +194,21 @@ class FeedForward:
         """
         for _ in self._passes(n):
             pass
+
+    def check_compute(self, compute: Compute) -> Tensor:
+        """See that the network can be trained in the types and layout that are asked for.
+
+        Returns:
+            What it makes of a few samples.
+
+        Raises:
+            ValueError: it cannot; the message names the component.
+        """
+        batch = compute.reads(self.samples())
+        for probe in self._probes():
+            batch = probe.computed(batch, compute)
+            del probe
+        return batch
 
     def check_gradient(self, *, after: int) -> None:
         """See that a gradient comes through all units from number ``after`` on.

@@ -1,16 +1,19 @@
 """What a component does with samples, tried before anything is trained: what could not be torn is refused."""
 
+import copy
 import inspect
 import io
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from models.compute import Compute
 from models.initialisation import ModuleFactory, as_factory, build_seeded, copied, seeded
 
 ANY_ERROR = (Exception, SystemExit)
@@ -114,8 +117,10 @@ class Probe:
         """What the component, in evaluation, makes of a batch of several samples.
 
         Raises:
-            ValueError: as :meth:`run`; or its output depends on more than its input, or has no one shape.
+            ValueError: as :meth:`run`; or its output depends on more than its input and what checkpoints
+                hold, or has no one shape.
         """
+        kept = self._state()
         output = self.run(batch, training=False)
         # Whatever another component has kept, in a closure or by a hook, is of the batch that it read last:
         # the same samples in reverse order.
@@ -130,9 +135,10 @@ class Probe:
                     "such state into one unit"
                 )
         shape = tuple(output.shape[1:])
+        trained = self.run(reverse, training=True)
         for other, when in (
             (self.run(batch[:1], training=False), "for a single sample"),
-            (self.run(reverse, training=True), "in training"),
+            (trained, "in training"),
         ):
             if tuple(other.shape[1:]) != shape:
                 raise ValueError(
@@ -142,7 +148,56 @@ class Probe:
             raise ValueError(
                 f"{self.what} makes or reshapes a parameter or buffer in a pass: make it when it is built"
             )
+        for read, before, training in ((reverse, trained, True), (batch, output, False)):
+            self._take_back(kept)
+            again, largest = self.run(read, training=training), before.nan_to_num(0.0, 0.0, 0.0).abs().max()
+            rounding = 1e-6 * float(largest)
+            if not torch.allclose(again, before, rtol=1e-5, atol=rounding, equal_nan=True):
+                raise ValueError(
+                    f"what {self.what} makes of a batch depends on what it keeps beside parameters and "
+                    "buffers, which is lost where a trial goes on after an interruption, and from the "
+                    "trained network: make it a buffer"
+                )
         return output
+
+    def _state(self) -> dict[str, Any]:
+        """What an actor's checkpoint would hold of the component, copied."""
+        state = self.module.state_dict()
+        return copy.deepcopy(state | {k: v for k, v in self.module.named_buffers() if k not in state})
+
+    def _take_back(self, state: dict[str, Any]) -> None:
+        """Be as :meth:`_state` was."""
+        own = self.module.state_dict().keys()
+        try:
+            self.module.load_state_dict({name: value for name, value in state.items() if name in own})
+        except ANY_ERROR as error:
+            raise ValueError(f"{self.what} cannot take its own state back: {said(error)}") from error
+        for name in state.keys() - own:
+            self.module.get_buffer(name).copy_(state[name])
+
+    def computed(self, batch: Tensor, compute: Compute) -> Tensor:
+        """What the component makes of a batch while it trains, in the types and layout that are asked for.
+
+        Raises:
+            ValueError: it cannot, forwards or back, or it goes by another type.
+        """
+        module = compute.place(build_seeded(as_factory(self._source), 0)).train()
+        leaf = batch.clone().requires_grad_(batch.is_floating_point())
+        try:
+            with compute.autocast():
+                output = self._call(module, leaf.clone())
+            if output.requires_grad:
+                output.sum().backward()
+        except ANY_ERROR as error:
+            why = said(error.__cause__ or error)
+        else:
+            if output.dtype in (compute.weight_dtype, compute.activation_dtype):
+                return output.detach()
+            why = f"it returns {output.dtype}"
+        raise ValueError(
+            f"{self.what} does not compute with {compute.asked}: {why}: have it go by the type and layout of "
+            "what it reads, or leave that out"
+        )
 
     def check_state(self, *, replicated: bool = False) -> None:
         """See that what the component keeps beside parameters and buffers can be kept in a checkpoint.

@@ -172,6 +172,20 @@ class Regression(Task):
         """The numbers of a target."""
         return prod(targets.shape[1:])
 
+    def check(self, output_shape: tuple[int, ...], targets: Tensor) -> None:
+        """See that outputs are numbers in a row, or of the targets' shape: in another they would be mixed up.
+
+        Raises:
+            ValueError: they are not, or there are not as many as a target has.
+        """
+        got, wanted = ([n for n in shape if n > 1] for shape in (output_shape, targets.shape[1:]))
+        if len(got) > 1 and got != wanted:
+            raise ValueError(
+                f"regression takes outputs of the targets' shape {tuple(targets.shape[1:])}, or in a row, "
+                f"the network returns {output_shape}: transpose or flatten them in the postprocess"
+            )
+        super().check(output_shape, targets)
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
         return F.mse_loss(outputs.view_as(targets), targets.to(outputs.dtype))

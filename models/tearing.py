@@ -16,6 +16,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from models.coarse import COARSE_NETWORKS
+from models.compute import Compute
 from models.cost_profile import CostProfile
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory, Shape
 from models.initialisation import ModuleFactory, as_factory, build_seeded
@@ -183,6 +184,33 @@ class Tearing:
         for j in range(1, n):
             residuals = samples_of(self.shape(j + 1), size)
             Probe(self.coarse_factory(j), f"F^{j}").run(residuals, training=True)
+
+    def check_compute(self, compute: Compute, *, torn: bool = True) -> None:
+        """See that what reads or stands at the cuts can be trained in the types and layout asked for.
+
+        Args:
+            compute: how.
+            torn: as in :meth:`check`.
+
+        Raises:
+            ValueError: one cannot; the message names it. Of all else the network knows itself.
+        """
+        network, n = self.network, self.n_subnetworks
+
+        def passed(shape: Shape) -> Tensor:
+            return compute.travels(samples_of(shape))
+
+        for j in range(2, n + 1):
+            i = self.units(j).start
+            Probe(network.units[i], f"unit {i}").computed(passed(self.shape(j)), compute)
+            if torn:
+                Probe(self.preprocess_factory(j), f"C^{j}").computed(
+                    compute.reads(network.samples()), compute
+                )
+                coarse = Probe(self.coarse_factory(j - 1), f"F^{j - 1}")
+                coarse.computed(passed(self.shape(j)), compute)
+        if torn and n > 1:
+            Probe(network.postprocess, "the postprocess").computed(passed(self.shape(n + 1)), compute)
 
     def _checked(self, factory: ModuleFactory, what: str, batch: Tensor, shape: Shape) -> Probe:
         probe = Probe(factory, what)

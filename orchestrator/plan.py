@@ -18,7 +18,7 @@ from models.cost_profile import CostProfile
 from models.diagnosis import least_variety
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
-from models.task import build_task
+from models.task import Classification, build_task
 from models.tearing import Tearing, plan_tearing
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
@@ -34,6 +34,7 @@ from orchestrator.reason import reason
 from orchestrator.storage.store import Store
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job, data_columns
+from orchestrator.tryout import try_network, try_tearing
 
 MOST_INPUTS = 32
 """That tell what C^j makes of them."""
@@ -90,6 +91,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         _refuse_what_needs_gpus(configs, options, available, largest)
     data: dict[DataKey, Data] = {}
     networks: dict[tuple[object, ...], FeedForward] = {}
+    tried: set[tuple[object, ...]] = set()
     checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
         key = data_key(config)
@@ -130,8 +132,11 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         if named not in networks:
             networks[named] = describe(config, images)
         network = networks[named]
+        if (asked := (named, config.precision, config.channels_last)) not in tried:
+            try_network(config, network, images, devices)
+            tried.add(asked)
         by_cost = config.partition in COST_PARTITIONS and costs is not None
-        tearing = None if by_cost else tear_as_asked(config, network)
+        tearing = None if by_cost else tear_as_asked(config, network, devices=devices)
         checked.append((config, network, resources, tearing))
     jobs = []
     for config, network, resources, tearing in checked:
@@ -143,7 +148,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         if tearing is None and costs is not None:
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
-            tearing = tear_as_asked(config, network, profile)
+            tearing = tear_as_asked(config, network, profile, devices=devices)
         known = data_columns(data[data_key(config)], config, network.task)
         known["code_fingerprint"] = fingerprint(config.network, config.task)
         known["data_code_fingerprint"] = fingerprint(config.dataset)
@@ -198,6 +203,8 @@ def describe(config: TrialConfig, data: Data) -> FeedForward:
     returned = network.trace.output_shape
     for targets in data.targets():
         task.check(returned, targets)
+    if isinstance(task, Classification):
+        data.check_classes()
     if config.splits_batches and not task.is_mean(returned, next(data.targets())):
         who = (
             f"--n-replicas {config.n_replicas}" if config.n_replicas > 1 else f"--strategy {config.strategy}"
@@ -215,8 +222,10 @@ def describe(config: TrialConfig, data: Data) -> FeedForward:
     return network
 
 
-def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile | None = None) -> Tearing:
-    """The trial's network, torn; for strategies that train the network itself, with nothing at the cuts."""
+def tear_as_asked(
+    config: TrialConfig, network: FeedForward, costs: CostProfile | None = None, *, devices: str = "cpu"
+) -> Tearing:
+    """The trial's network, torn, and tried; where strategies train it as it is, with nothing at the cuts."""
     torn = config.strategy in TORN
     exact = config.n_iterations == config.n_subnetworks  # no C^j, j > 1, and no F^j is ever used
     tearing = plan_tearing(
@@ -237,29 +246,8 @@ def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile 
         network.check_gradient(after=tearing.units(2).start)
     elif config.strategy == "data_parallel":
         _ = network.uses_all  # before it goes to actors that want to know
-    _refuse_lonely_images(config, tearing)
+    try_tearing(config, tearing, devices)
     return tearing
-
-
-def _refuse_lonely_images(config: TrialConfig, tearing: Tearing) -> None:
-    """See that no component gets single images that it can only be trained on several of, as BatchNorm can.
-
-    Raises:
-        ValueError: one does.
-    """
-    n, strategy = config.n_subnetworks, config.strategy
-    parts = {"data_parallel": n}.get(strategy, config.n_replicas)
-    if strategy in PIPELINES:
-        parts = config.n_microbatches
-    if config.batch_size // parts > 1:
-        return
-    try:
-        tearing.check_batch(1, torn=strategy in TORN)
-    except ValueError as error:
-        among = f", in {parts} parts," * (parts > 1)
-        raise ValueError(
-            f"--batch-size {config.batch_size}{among} lets a pass have one image, but {error}: raise it"
-        ) from error
 
 
 def pending(jobs: list[Job], store: Store) -> list[Job]:

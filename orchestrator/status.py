@@ -30,7 +30,8 @@ from analysis.reading import (
     unreadable,
 )
 from analysis.schema import COLUMNS, SCHEMAS
-from orchestrator.storage.store import ANNOUNCED, LOCK, NO_LOCKS, StoreError
+from orchestrator.storage.files import NO_LOCKS
+from orchestrator.storage.store import ANNOUNCED, LOCK, StoreError
 from orchestrator.terminal import Rows
 
 SHOWN = {

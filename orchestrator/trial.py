@@ -65,6 +65,7 @@ def data_columns(data: Data, config: TrialConfig, task: Task) -> dict[str, Any]:
         "n_train": len(data.train_inputs),
         "n_validation": len(data.validation_inputs),
         "n_test": len(data.test_inputs),
+        **{f"n_{split}_shared": n for split, n in data.n_shared.items()},
         "input_shape": "×".join(map(str, data.input_shape)),
         "n_classes": data.n_outputs(task),
         "vocabulary": data.vocabulary,

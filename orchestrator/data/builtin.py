@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from orchestrator.data import memory
 from orchestrator.data.errors import DatasetError, reported
+from orchestrator.data.fetching import fetching
 from orchestrator.data.source import Images, Source, in_memory
 from orchestrator.data.splits import SEED, stratified
 
@@ -28,13 +28,6 @@ def digits(_argument: str, _data_dir: Path) -> Source:
     return Source(labels[train], labels[validation], in_memory(images[train], images[validation]))
 
 
-def _fetching(files: str, data_dir: Path) -> AbstractContextManager[None]:
-    return reported(
-        f"cannot read or download {files}",
-        f"place intact files in {data_dir}, or use parquet:DIR or digits",
-    )
-
-
 def cifar(kind: str, archive: str, _argument: str, data_dir: Path) -> Source:
     """CIFAR-10 or CIFAR-100, 32 × 32 in colour, 50,000 + 10,000."""
     from torchvision import datasets
@@ -42,7 +35,10 @@ def cifar(kind: str, archive: str, _argument: str, data_dir: Path) -> Source:
     # These sets come as pickles, the only ones read here: torchvision compares every file's md5,
     # downloaded or placed by hand, with the published one before it opens it.
     known = getattr(datasets, kind)
-    with _fetching(archive, data_dir):
+    files = [(archive, known.tgz_md5), (known.meta["filename"], known.meta["md5"])]
+    files += [*known.train_list, *known.test_list]
+    published = {(f"{known.base_folder}/" if i else "") + name: md5 for i, (name, md5) in enumerate(files)}
+    with fetching(archive, data_dir, published):
         (train, train_labels, names), (validation, validation_labels, _) = (
             _in_turn(known, files, data_dir) for files in (known.train_list, known.test_list)
         )
@@ -74,7 +70,8 @@ def svhn(_argument: str, data_dir: Path) -> Source:
     """Street view house numbers, 32 × 32 in colour; a mirrored digit is none, so no flip."""
     from torchvision.datasets import SVHN
 
-    with _fetching("train_32x32.mat and test_32x32.mat", data_dir):
+    published = dict(SVHN.split_list[split][1:] for split in ("train", "test"))
+    with fetching(" and ".join(published), data_dir, published):
         train, validation = (SVHN(data_dir, split, download=True) for split in ("train", "test"))
     return Source(train.labels, validation.labels, in_memory(train.data, validation.data), crop=True)
 
@@ -83,7 +80,9 @@ def mnist(_argument: str, data_dir: Path) -> Source:
     """Handwritten digits, 28 × 28 in grey, 60,000 + 10,000."""
     from torchvision.datasets import MNIST
 
-    with _fetching("MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte", data_dir):
+    unpacked = {f"MNIST/raw/{name.removesuffix('.gz')}": None for name, _ in MNIST.resources}
+    archives = {f"MNIST/raw/{name}": md5 for name, md5 in MNIST.resources}
+    with fetching("MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte", data_dir, unpacked | archives):
         train, validation = (MNIST(data_dir, train=split, download=True) for split in (True, False))
     return Source(
         train.targets.numpy(),

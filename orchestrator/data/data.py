@@ -14,7 +14,9 @@ from torch.utils.dlpack import from_dlpack
 
 from models.task import Task
 from orchestrator.data.blocks import Array, blocks
+from orchestrator.data.errors import shown
 from orchestrator.data.mapped import Mapped, mapped
+from orchestrator.data.shared import n_shared
 
 OwnAugmentation = Callable[[Tensor, torch.Generator], Tensor]
 """(what a network would read of a training batch, generator on its device) -> what it is to read instead."""
@@ -106,6 +108,19 @@ class Data:
         """Of each of these splits."""
         return (from_dlpack(targets) for _, targets in self.splits())
 
+    def check_classes(self) -> None:
+        """See that what is to be told of samples, class numbers (n,), was to be learned.
+
+        Raises:
+            ValueError: validation or test samples have classes that no training sample has.
+        """
+        for split, targets in (("validation", self.validation_targets), ("test", self.test_targets)):
+            if foreign := np.setdiff1d(targets, self.train_targets).tolist():
+                raise ValueError(
+                    f"{self.name}: {split} samples have the classes {shown([*map(str, foreign)], 5)}, which "
+                    "no training sample has: add such samples, or leave these out"
+                )
+
     def n_outputs(self, task: Task) -> int:
         """How many numbers a network is to return for a sample, or for each of its places."""
         return max(task.n_outputs(targets, self.vocabulary) for targets in self.targets())
@@ -163,10 +178,19 @@ class Data:
                     digest.update(np.ascontiguousarray(block).data)
         return digest.hexdigest()
 
+    @cached_property
+    def n_shared(self) -> dict[str, int]:
+        """How many samples validate that are training samples too, and how many test that are either."""
+        before, found = [self.train_inputs], dict[str, int]()
+        for split, inputs in (("validation", self.validation_inputs), ("test", self.test_inputs)):
+            found[split] = n_shared(inputs, before)
+            before.append(inputs)
+        return found
+
     @property
     def facts(self) -> dict[str, Any]:
         """What of images has to be computed of all of them, as JSON has it."""
-        return {"fingerprint": self.fingerprint, "_moments": self._moments}
+        return {"fingerprint": self.fingerprint, "_moments": self._moments, "n_shared": self.n_shared}
 
     def know(self, facts: dict[str, Any]) -> None:
         """Take :attr:`facts`, or some, for known."""

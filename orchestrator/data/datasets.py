@@ -19,7 +19,7 @@ from models.imported import imported
 from orchestrator.data.builtin import cifar, digits, mnist, svhn, synthetic
 from orchestrator.data.data import Data
 from orchestrator.data.decoding import BrokenImagesError
-from orchestrator.data.errors import ANY_ERROR, DatasetError, reported, shown
+from orchestrator.data.errors import ANY_ERROR, DatasetError, alike, exact, reported, shown
 from orchestrator.data.folders import read_folder
 from orchestrator.data.kept import FOLDER, LARGE, Copy, keep, read_known, write_known
 from orchestrator.data.labels import number
@@ -98,6 +98,9 @@ def load_dataset(
     if isinstance(source.read, InMemory):
         _check_images(name, source.read.splits, tuple(labels.values()))
     remarks = source.remarks
+    for one, other in alike(classes):
+        what = f"{exact(one)} and {exact(other)}"
+        remarks = (f"classes {what} differ in spaces, case or the form of Unicode alone: one?", *remarks)
     encoded = name.partition(":")[0] in ENCODED
     if encoded:
         remarks = (f"classes: {shown(list(classes), 5)}", *remarks)
@@ -156,7 +159,8 @@ def _in_files(data: Data, decoded: Path) -> Data:
     readable = re.sub(r"[^A-Za-z0-9.-]", "_", data.name)[-80:]
     arrays: dict[str, Any] = keep(decoded / f"{readable}-{data.fingerprint}", large)
     moved = replace(data, **arrays)
-    moved.know(data.facts if data.holds_images else {"fingerprint": data.fingerprint})
+    known = {"fingerprint": data.fingerprint, "n_shared": data.n_shared}
+    moved.know(data.facts if data.holds_images else known)
     return moved
 
 

@@ -1,8 +1,9 @@
 """What is wrong with a data set, in a line."""
 
 import struct
+import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 
@@ -59,6 +60,24 @@ def reported(
 def reason(error: BaseException) -> str:
     """The first line of an error's text."""
     return str(error).partition("\n")[0]
+
+
+def exact(name: object) -> str:
+    """A name for a reader, words in quotes: spaces show, and so do accents that are letters themselves."""
+    if not isinstance(name, str):
+        return str(name)
+    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)
+
+
+def alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ in spaces, case or the form of Unicode alone."""
+    pairs, known = [], dict[str, str]()
+    for name in names:
+        key = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        if key in known:
+            pairs.append((known[key], name))
+        known.setdefault(key, name)
+    return pairs
 
 
 def shown(names: list[str], most: int = 20) -> str:

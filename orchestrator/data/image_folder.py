@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.data.decoding import EXTENSIONS, Encoded
-from orchestrator.data.errors import DatasetError, reported, shown
+from orchestrator.data.errors import DatasetError, exact, reported, shown
 from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Rows
 from orchestrator.data.splits import SPLITS, split_of
@@ -30,6 +30,9 @@ def list_images(folder: Path) -> Listing:
                 )
             splits = {"train": root}
         left_out, remarks = Counter[str](), list[str]()
+        strangers = [sub.name for sub in _folders(root) if sub not in splits.values()]
+        if root not in splits.values() and strangers:
+            remarks.append(f"left out, of no known split: {shown(strangers, 5)}")
         listed = {}
         for name, split in splits.items():
             if name.lower() in SPLITS["test"] and not _folders(split):
@@ -49,14 +52,14 @@ def _list_split(
     """The images of a split, by class and path."""
     files: list[Path] = []
     labels: list[str] = []
-    empty = []
+    empty, seen = [], set(around)
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             left_out["hidden"] += 1
         elif not entry.is_dir():
             left_out[f"in no class's folder of {folder.name}"] += 1
         else:
-            images = sorted(_images(entry, left_out, remarks, set(around)))
+            images = sorted(_images(entry, left_out, remarks, seen))
             files += images
             labels += [entry.name] * len(images)
             empty += [] if images else [entry.name]
@@ -64,8 +67,8 @@ def _list_split(
         raise DatasetError(f"{folder} holds no images: provide {folder}/CLASS/IMAGE.png, or another format")
     if empty and name.lower() in SPLITS["train"]:
         raise DatasetError(
-            f"{folder} has class folders without images, {shown(empty)}: remove them, or bring their images "
-            f"to one of the formats {' '.join(EXTENSIONS)}"
+            f"{folder} has class folders without images, {shown([*map(exact, empty)])}: remove them, or "
+            f"bring their images to one of the formats {' '.join(EXTENSIONS)}"
         )
 
     def encoded(rows: Rows) -> Iterator[Encoded]:

@@ -6,7 +6,8 @@ They lie in ``DATA_DIR/decoded`` and hold nothing that could not be made again: 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 from analysis.reading import DamagedError, read_json, sealed
 from orchestrator.data.blocks import Array, Rows, blocks
 from orchestrator.data.errors import DatasetError
-from orchestrator.storage.files import remove, write_atomically, writing
+from orchestrator.storage.files import NO_LOCKS, remove, write_atomically, writing
 
 FOLDER = "decoded"
 """What such folders lie in, below the folder of data sets."""
@@ -49,12 +50,32 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
     if not (folder / _ABOUT).exists():
         with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(folder.with_name(f".{folder.name}.lock")):
+            with locked(folder):
                 if not (folder / _ABOUT).exists():
                     for left in folder.parent.glob(f".{folder.name}.*.tmp"):
                         remove(left)
                     write_atomically(folder, write)
     return read_known(folder / _ABOUT)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Have a file or folder of data to this process alone; others wait. The lock goes with the process.
+
+    Raises:
+        DatasetError: the file system has no such locks.
+    """
+    try:
+        lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False).acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise DatasetError(
+            f"{path.parent} is on a file system without locks ({error.strerror}): give --data-dir a folder "
+            "on another"
+        ) from error
+    with lock:
+        yield
 
 
 def read_known(file: Path) -> dict[str, Any]:

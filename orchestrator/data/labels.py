@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.data.errors import DatasetError, shown
+from orchestrator.data.errors import DatasetError, alike, exact, shown
 from orchestrator.data.source import Labels, Source
 
 Values = npt.NDArray[Any]
@@ -22,6 +22,9 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
     if source.test_labels is not None:
         given["test"] = source.test_labels
     splits = {split: _values(name, split, labels) for split, labels in given.items()}
+    if len({values.dtype.kind for values in splits.values()} & {"i", "u"}) > 1:
+        # As one type of numpy's they would be floating-point numbers, of which several are the same.
+        splits = {split: values.astype(object) for split, values in splits.items()}
     classes = np.unique(splits["train"])
     names = tuple((source.names or {}).get(label, str(label)) for label in classes.tolist())
     if len(classes) < 2:
@@ -35,11 +38,16 @@ def number(name: str, source: Source) -> tuple[dict[str, Labels], tuple[str, ...
             "rename them"
         )
     for split, values in splits.items():
-        foreign = [str(value) for value in np.setdiff1d(values, classes)]
+        foreign = np.setdiff1d(values, classes).tolist()
         if foreign:
+            known = [*map(exact, classes.tolist())]
+            words = [value for value in (*classes.tolist(), *foreign) if isinstance(value, str)]
+            pairs = [pair for pair in alike(words) if pair[1] in foreign]
+            but = f"; {exact(pairs[0][1])} is not {exact(pairs[0][0])}" if pairs else ""
             raise DatasetError(
-                f"{name}: {split} images have the labels {shown(foreign, 5)}, which no training image has "
-                f"({shown(list(names), 5)}): rename or remove them, or add such training images"
+                f"{name}: {split} images have the labels {shown([*map(exact, foreign)], 5)}, which no "
+                f"training image has ({shown(known, 5)}{but}): rename or remove them, or add such training "
+                "images"
             )
     return {split: np.searchsorted(classes, values) for split, values in splits.items()}, names
 
@@ -56,4 +64,11 @@ def _values(name: str, split: str, labels: Any) -> Values:
         )
     if not len(values):
         raise DatasetError(f"{name} holds no {split} images: check its files")
+    return whole(values)
+
+
+def whole(values: Values) -> Values:
+    """Unsigned whole numbers as signed ones, where these are large enough; others as they are."""
+    if values.dtype.kind == "u" and values.max(initial=0) <= np.iinfo(np.int64).max:
+        return values.astype(np.int64)
     return values

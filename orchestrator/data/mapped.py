@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import filelock
 import numpy as np
 
 from orchestrator.data.blocks import BYTES, Array, in_file, mapping
 from orchestrator.data.errors import DatasetError
+from orchestrator.data.kept import locked
 from orchestrator.storage.files import writing
 
 _AHEAD = 4  # blocks that are on their way from another host at a time
@@ -102,7 +102,7 @@ def _fetch(wanted: Mapped, host: str) -> None:
     )
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(file.with_name(f".{file.name}.lock")):
+        with locked(file):
             if file.exists():  # another process was first
                 return
             with part.open("ab") as out:

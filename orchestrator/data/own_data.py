@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -105,6 +106,7 @@ def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, A
         given = given.tensors
     if isinstance(given, tuple | list) and len(given) == 2 and all(map(_is_array, given)):
         inputs, targets = given
+        _check_order(f"{name}: {split}", inputs, targets)
     elif isinstance(given, tuple | dict | str) or hasattr(given, "dtype") or not _is_map_style(given):
         raise DatasetError(
             f"{name}: {split} is {_kind(given)}: give a pair of arrays (inputs, targets), or a torch data "
@@ -116,6 +118,16 @@ def _pair(name: str, split: str, given: object, decoded: Path) -> tuple[Array, A
         _array(name, f"{split} inputs", inputs, "iuf", decoded),
         _array(name, f"{split} targets", targets, "biuf", decoded),
     )
+
+
+def _check_order(what: str, inputs: Any, targets: Any) -> None:
+    """See that inputs and targets of pandas, taken as they stand, are not the same rows in another order."""
+    indices = [values.index for values in (inputs, targets) if isinstance(values, pd.DataFrame | pd.Series)]
+    if len(indices) == 2 and not indices[0].equals(indices[1]) and set(indices[0]) == set(indices[1]):
+        raise DatasetError(
+            f"{what} inputs and targets have the same index in another order: bring them to one, as "
+            "targets.loc[inputs.index] does"
+        )
 
 
 def _is_array(given: object) -> bool:
@@ -202,13 +214,11 @@ def _check(name: str, splits: dict[str, tuple[Array, Array]]) -> None:
                 f"{name}: {split} inputs are whole numbers from {int(inputs.min())}, which are read as "
                 "tokens from 0: number them from 0, or give floating-point numbers"
             )
-        if inputs.dtype == np.uint8 and inputs.ndim == 4:
-            _, height, width, channels = inputs.shape
-            if min(height, width) > 4 and channels in (1, 3, 4):
-                raise DatasetError(
-                    f"{name}: {split} inputs of shape {inputs.shape[1:]} have their channels last: give "
-                    "(channels, height, width), as inputs.transpose(0, 3, 1, 2) has them"
-                )
+        if inputs.dtype == np.uint8 and _channels_last(inputs):
+            raise DatasetError(
+                f"{name}: {split} inputs of shape {inputs.shape[1:]} have their channels last: give "
+                "(channels, height, width), as inputs.transpose(0, 3, 1, 2) has them"
+            )
 
 
 def _check_numbers(what: str, array: Array) -> None:
@@ -261,9 +271,18 @@ def _remark(train: tuple[Array, Array]) -> str:
         how = "read as they are, not normalised"
     else:
         how = "tokens from 0"
-    return (
-        f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype} {targets.shape[1:] or ''}"
-    ).rstrip()
+    if inputs.dtype.kind == "f" and _channels_last(inputs):
+        how += "; if they are images, their channels are last: networks for images take them first"
+    remark = f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype}"
+    remark += f" {targets.shape[1:]}" * (targets.ndim > 1)
+    if targets.ndim == 1 and targets.dtype.kind in "iu" and (n := len(np.unique(targets))) <= targets.max():
+        remark += f"; {n} of the {int(targets.max()) + 1} numbers from 0 to {targets.max()} occur among them"
+    return remark
+
+
+def _channels_last(inputs: Array) -> bool:
+    """Whether inputs look like images (n, height, width, channels)."""
+    return inputs.ndim == 4 and min(inputs.shape[1:3]) > 4 and inputs.shape[3] in (1, 3, 4)
 
 
 def _check_augmentation(data: Data, augmentation: OwnAugmentation) -> None:

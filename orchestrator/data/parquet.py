@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from orchestrator.data.blocks import BYTES
 from orchestrator.data.decoding import LFS, Encoded
-from orchestrator.data.errors import DatasetError, reported, shown
-from orchestrator.data.labels import Values
+from orchestrator.data.errors import DatasetError, exact, reported, shown
+from orchestrator.data.labels import Values, whole
 from orchestrator.data.listed import Listed, Listing
 from orchestrator.data.source import Rows
 from orchestrator.data.splits import SPLITS, split_of
@@ -31,7 +31,7 @@ def list_images(folder: Path, label_column: str | None) -> Listing:
     """The images of every split in DIR or one folder below it.
 
     A file belongs to the split that its name begins with, ``train-00000-of-00002.parquet``, or that its
-    folder is called, ``default/train/0000.parquet``.
+    folder is called, ``default/train/0000.parquet`` or, as Spark writes it, ``train.parquet/part-0.parquet``.
 
     Args:
         folder: DIR.
@@ -77,9 +77,10 @@ def _files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     strangers = []
     for file in sorted(folder.rglob("*.parquet")):
         within = file.relative_to(folder)
-        if any(part.startswith(".") for part in within.parts):
+        if file.is_dir() or any(part.startswith(".") for part in within.parts):
             continue
-        split = split_of(file.parent.name) if split_of(file.parent.name) == file.parent.name else None
+        of_folder = file.parent.name.removesuffix(".parquet")
+        split = split_of(of_folder) if split_of(of_folder) == of_folder else None
         if split is not None and file.parent != folder:
             groups.setdefault(file.parent.parent, {}).setdefault(split, []).append(file)
         elif (split := split_of(file.name)) is not None:
@@ -100,7 +101,12 @@ def _files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
 
 
 def _check_shards(folder: Path, split: str, files: list[Path]) -> None:
-    """See that files whose names say how many there are, are all there, and of one version."""
+    """See that a split lies in one place; that files whose names say how many there are, are all there, and
+    of one version."""
+    if len(places := sorted({str(file.parent) for file in files})) > 1:
+        raise DatasetError(
+            f"{folder}: {split} lies in {len(places)} places, {shown(places, 5)}: remove all but one"
+        )
     versions: dict[tuple[str, str], set[int]] = {}
     for file in files:
         match = re.search(r"-(\d+)-of-(\d+)(?:-([0-9a-zA-Z]+))?$", file.stem)
@@ -133,11 +139,11 @@ def _columns(file: Path, schema: pa.Schema, label_column: str | None) -> tuple[s
     images = [field.name for field in schema if _holds_bytes(field.type)]
     image = _only(file, "column of encoded images", images, _IMAGES)
     others = [field.name for field in schema if field.name not in (image, _INDEX)]
-    there = ", ".join(others) or "none"
+    there = ", ".join(map(exact, others)) or "none"
     if label_column is not None:
         if label_column not in others:
             raise DatasetError(
-                f"--label-column {label_column}: {file} has the columns {there}: name one of these"
+                f"--label-column {exact(label_column)}: {file} has the columns {there}: name one of these"
             )
         return image, label_column
     named = [name for name in others if name in _LABELS]
@@ -174,9 +180,11 @@ def _labels(file: Path, name: str) -> Values:
     if column.null_count:
         raise DatasetError(f"{file}: {column.null_count} rows of {name!r} are empty: drop them")
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return np.asarray(column.to_numpy(zero_copy_only=False))
+        return whole(column.to_numpy(zero_copy_only=False))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         words = column.cast(pa.large_string())
+        if n_empty := pc.sum(pc.equal(pc.utf8_trim_whitespace(words), "")).as_py():
+            raise DatasetError(f"{file}: {n_empty} rows of {name!r} are empty: drop them")
         longest = pc.max(pc.utf8_length(words)).as_py() or 0
         # An array of words takes as much memory for each as for the longest, and drops a last "\0".
         if longest > _LONGEST or pc.any(pc.ends_with(words, "\0")).as_py():
@@ -253,6 +261,6 @@ def _only(file: Path, kind: str, columns: Sequence[str], customary: Sequence[str
     if len(found) != 1:
         raise DatasetError(
             f"{file} needs one {kind}, or just one called {' or '.join(customary)}, and has "
-            f"{', '.join(columns) or 'none'}: rename or drop columns"
+            f"{', '.join(map(exact, columns)) or 'none'}: rename or drop columns"
         )
     return found[0]

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.reason import reason
+
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+"""What a file system says that has no locks."""
 
 
 class WriteError(OSError):

@@ -26,13 +26,10 @@ import pandas as pd
 
 from analysis.reading import DamagedError, parquet_files, read_table, sealed
 from analysis.schema import SCHEMAS
-from orchestrator.storage.files import expanded, remove, write_atomically, writing
+from orchestrator.storage.files import NO_LOCKS, expanded, remove, write_atomically, writing
 
 LOCK = ".lock"
 """The file that a sweep locks while it runs."""
-
-NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
-"""What a file system says that has no locks."""
 
 ANNOUNCED = "sweep.json"
 """The file that says which trials the last sweep was to run: what was asked, by trial_id."""

@@ -56,6 +56,18 @@ def test_data_sets_are_told_by_what_they_were_found_to_be(store):
     assert data_sets(load(store.path).trials) == [f"{start}crop 4, flip", f"{start}no crop, no flip"]
 
 
+def test_samples_that_several_splits_hold_are_told_with_their_data_set(store):
+    found = {"n_train": 50, "n_validation": 10, "input_shape": "7", "n_classes": 2, "classes": "[]"}
+    store.trial(
+        1, dataset="my:data", crop=0, flip=False, n_validation_shared=7, n_test_shared=1, n_test=9, **found
+    )
+    assert data_sets(load(store.path).trials) == [
+        "my:data: train 50, validation 10, test 9 samples, 7, 2 outputs; 7 of the validation samples are "
+        "training samples too, bit for bit: errors on them say little; 1 of the test samples are training or "
+        "validation samples too, bit for bit: errors on them say little"
+    ]
+
+
 def test_unfinished_says_which_and_why_in_a_line(store):
     store.trial(1)
     store.trial(3, status="running")

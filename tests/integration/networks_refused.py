@@ -150,6 +150,32 @@ def same_at_the_cuts() -> FeedForward:
     return at_a_cut(lambda: module)
 
 
+class Averaged(nn.Module):
+    """Subtracts a mean that it keeps in a plain attribute, of what it has seen in training, or at all."""
+
+    def __init__(self, module: nn.Module, *, in_training: bool) -> None:
+        super().__init__()
+        self.module, self.in_training, self.mean = module, in_training, 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.module(x)
+        if self.training or not self.in_training:
+            self.mean = 0.9 * self.mean + 0.1 * float(y.detach().mean())
+        return y - self.mean
+
+
+class Annealed(nn.Module):
+    """Less and less noise in training, by how often it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.n_steps = conv(), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.n_steps += self.training
+        return self.conv(x) + self.training / (1 + self.n_steps) * torch.randn_like(x)
+
+
 detached = partial(Do, torch.Tensor.detach)
 REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
     "skip": (partial(saved, torch.add), "unit 4 .* depends on more than the sample"),
@@ -162,6 +188,19 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
     "order_of_the_batch": (
         lambda: parts(lambda: Do(lambda x: x.cumsum(0))),
         "unit 0 .* or on its place in the batch",
+    ),
+    "state_of_its_own": (
+        lambda: parts(lambda: Averaged(conv(), in_training=False)),
+        "unit 0 .* depends on what it keeps beside parameters and buffers.*: make it a buffer",
+    ),
+    "state_used_in_evaluation": (
+        lambda: parts(lambda: Averaged(conv(), in_training=True)),
+        "unit 0 .* depends on what it keeps beside",
+    ),
+    "state_used_in_training": (lambda: parts(Annealed), "unit 0 .* depends on what it keeps beside"),
+    "state_at_a_cut": (
+        lambda: at_a_cut(lambda: Averaged(conv(1), in_training=True)),
+        r"C\^2 .* depends on what it keeps beside",
     ),
     "same_module": (same_module, "unit 0 and unit 1 share a parameter"),
     "same_from_a_factory": (same_from_a_factory, "unit 0 and unit 1 share a parameter"),

@@ -30,7 +30,14 @@ def test_actors_train_what_one_process_trains(start_gang, trial, name):
             "in_place_units",
         ),
         *("in_place_at_the_cuts", "dropout_everywhere", "noise_in_evaluation_too", "buffers"),
-        *("state_of_its_own", "norms", "parametrised", "older_norms_of_weights", "checkpointed", "tokens"),
+        *(
+            "attributes_without_effect",
+            "norms",
+            "parametrised",
+            "older_norms_of_weights",
+            "checkpointed",
+            "tokens",
+        ),
     ],
 )
 def test_actors_iterate_as_one_process_does(start_gang, trial, name):

@@ -64,6 +64,13 @@ def test_a_regression_of_one_number_takes_targets_with_and_without_a_dimension_f
         assert Regression().value(Regression().sums(outputs, targets).tolist()) == pytest.approx(2)
 
 
+@pytest.mark.parametrize("shape", [(6,), (3, 2), (3, 1, 2), (1, 6)])
+def test_a_regression_of_several_numbers_takes_them_in_a_row_or_as_targets_lie(
+    shape: tuple[int, ...],
+) -> None:
+    Regression().check(shape, torch.zeros(5, 3, 2))
+
+
 def test_a_hopeless_perplexity_is_infinite() -> None:
     assert NextToken().value([1e6, 1]) == math.inf
 
@@ -75,6 +82,13 @@ def test_a_hopeless_perplexity_is_infinite() -> None:
         (Classification(), (3, 2), torch.tensor([0, 1]), "have 2 classes: the postprocess must return"),
         (Classification(), (3,), torch.tensor([0.5]), "takes targets .* of whole numbers"),
         (Regression(), (3,), torch.zeros(5, 2), "Regression: no loss of outputs of shape"),
+        (
+            Regression(),
+            (2, 3),
+            torch.zeros(5, 3, 2),
+            r"outputs of the targets' shape \(3, 2\).* returns \(2, 3\)",
+        ),
+        (Regression(), (2, 3), torch.zeros(5, 6), r"outputs of the targets' shape \(6,\)"),
         (NextToken(), (4, 9), torch.zeros(2, 5, dtype=torch.long), "for a sample of 5 tokens of 1"),
         (NextToken(), (5, 9), torch.zeros(2, dtype=torch.long), "takes targets .*samples, tokens"),
     ],

@@ -320,8 +320,8 @@ def test_a_job_knows_its_data_for_the_store(tmp_path):
     known = {"n_train": 16, "n_validation": 4, "n_test": 2, "input_shape": "3×16×16", "n_classes": 2}
     (images,) = plan.data.values()
     known |= {"classes": '["a", "b"]', "data_fingerprint": images.fingerprint, "code_fingerprint": ""}
-    known |= {"initial_fingerprint": None}
-    known |= {"vocabulary": None, "data_code_fingerprint": ""}
+    known |= {"initial_fingerprint": None, "vocabulary": None, "data_code_fingerprint": ""}
+    known |= {"n_validation_shared": 4, "n_test_shared": 2}  # of images by number
     assert [job.data for job in plan.jobs] == [
         known | {"crop": 0, "flip": False},
         known | {"crop": 2, "flip": False},
@@ -330,6 +330,7 @@ def test_a_job_knows_its_data_for_the_store(tmp_path):
     assert "train 16, validation 4, test 2 images, 3×16×16, 2 classes; crop 2, no flip" in text
     assert f"image_folder:{tmp_path}: validated on its split validation" in text
     assert f"image_folder:{tmp_path}: tested once, at the end, on its split test" in text
+    assert "4 of the validation samples are training samples too, bit for bit" in text
 
 
 def test_the_plan_folds_on_a_narrow_terminal_and_drops_nothing():

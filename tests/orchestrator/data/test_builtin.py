@@ -61,7 +61,8 @@ def offline(monkeypatch):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn", "mnist"])
 def test_missing_network_names_the_remedies(offline, tmp_path, name):
-    with pytest.raises(DatasetError, match=f"place intact files in {tmp_path}.*parquet:DIR.*digits"):
+    expected = f"; {tmp_path} holds none of its files: place intact files in {tmp_path}.*parquet:DIR.*digits"
+    with pytest.raises(DatasetError, match=expected):
         load_dataset(name, data_dir=tmp_path)
 
 
@@ -103,7 +104,8 @@ def test_foreign_cifar10_pickles_are_never_opened(offline, tmp_path):
     write_cifar10(tmp_path / CIFAR10.base_folder, noise(6, h=32, w=32), [0] * 6)
     for file in (tmp_path / CIFAR10.base_folder).iterdir():
         file.write_bytes(pickle.dumps(Malicious()))
-    with pytest.raises(DatasetError, match=r"cifar-10-python.tar.gz"):
+    message = r"cifar-10-batches-py/batches.meta is not the published file \(\d+ bytes, MD5 \w{32}, not 5ff9c"
+    with pytest.raises(DatasetError, match=f"{message}.*nor are 6 more"):
         load_dataset("cifar10", data_dir=tmp_path)
     assert not (tmp_path / "executed").exists()
 
@@ -141,7 +143,40 @@ def test_mnist_layout(tmp_path):
     assert data.augmentation() == Augmentation((0, 0), False)
 
     (root / "train-images-idx3-ubyte").write_bytes(b"something else entirely")
-    with pytest.raises(DatasetError, match=r"MNIST/raw.*place intact files"):
+    with pytest.raises(
+        DatasetError, match=r"raw/train-images-idx3-ubyte is not the published file \(23 bytes\): place"
+    ):
+        load_dataset("mnist", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["svhn", "cifar100"])
+def test_an_archive_that_is_another_is_named_with_both_sums(offline, tmp_path, name):
+    file = {"svhn": "train_32x32.mat", "cifar100": "cifar-100-python.tar.gz"}[name]
+    (tmp_path / file).write_bytes(b"cut short")
+    with pytest.raises(
+        DatasetError, match=rf"{file} is not the published file \(9 bytes, MD5 c1a31a\w+, not"
+    ):
+        load_dataset(name, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("folder", "old", "new"), [("", "", ""), ("MNIST/raw", "-idx", ".idx")])
+def test_files_that_lie_elsewhere_are_found(offline, tmp_path, folder, old, new):
+    root = tmp_path / folder
+    write_mnist(tmp_path / "unpacked", noise(3, c=1, h=28, w=28)[:, 0], np.array([2, 0, 1], np.uint8))
+    root.mkdir(parents=True, exist_ok=True)
+    for file in (tmp_path / "unpacked").iterdir():
+        file.rename(root / file.name.replace(old, new))
+    there = root / "train-images-idx3-ubyte".replace(old, new)
+    place = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
+    with pytest.raises(DatasetError, match=f"{there} is there, but looked for at {place}: place"):
+        load_dataset("mnist", data_dir=tmp_path)
+
+
+def test_files_that_are_missing_among_others_are_named(offline, tmp_path):
+    root = tmp_path / "MNIST" / "raw"
+    write_mnist(root, noise(3, c=1, h=28, w=28)[:, 0], np.array([2, 0, 1], np.uint8))
+    (root / "t10k-labels-idx1-ubyte").unlink()
+    with pytest.raises(DatasetError, match=f"; {tmp_path} lacks MNIST/raw/t10k-labels-idx1-ubyte: place"):
         load_dataset("mnist", data_dir=tmp_path)
 
 

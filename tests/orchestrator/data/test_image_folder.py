@@ -91,6 +91,20 @@ def test_every_folder_is_read_once_whatever_links_there_are(tmp_path):
         assert said in data.remarks
 
 
+def test_a_class_that_is_a_link_to_another_is_none(tmp_path):
+    write_folder(tmp_path, SOUND)
+    (tmp_path / "train/wolf").symlink_to("dog")
+    with pytest.raises(DatasetError, match="has class folders without images, 'wolf': remove them"):
+        load(tmp_path)
+
+
+def test_folders_of_no_known_split_are_said(tmp_path):
+    data = load(write_folder(tmp_path, SOUND | {"validate/cat/1.png": ONE, "unlabelled/1.png": ONE}))
+    assert "left out, of no known split: unlabelled, validate" in data.remarks
+    flat = write_folder(tmp_path / "flat", {f"{c}/{i}.png": ONE for c in "ab" for i in range(2)})
+    assert not any("known split" in remark for remark in load(flat, validation_fraction=0.5).remarks)
+
+
 def test_test_images_without_labels_are_left_out(tmp_path):
     data = load(write_folder(tmp_path, SOUND | {"test/1.png": ONE}))
     assert len(data.test_inputs) == 0
@@ -118,8 +132,14 @@ def test_formats(tmp_path, file, file_format):
             r"cat/2.png is 8x4, .*cat/1.png is 8x8.*--image-size",
         ),
         (SOUND | {"val/cat/2.png": noise(1, w=4)[0]}, r"cat/2.png is 4x8, .*cat/1.png is 8x8"),
-        (SOUND | {"val/cow/1.png": ONE}, "validation images have the labels cow, .*cat, dog.*: rename"),
-        (SOUND | {"train/cow/1.txt": b""}, "class folders without images, cow: remove"),
+        (SOUND | {"val/cow/1.png": ONE}, r"have the labels 'cow', which no .* \('cat', 'dog'\): rename"),
+        (SOUND | {"val/cat /1.png": ONE}, r"labels 'cat ', .* \('cat', 'dog'; 'cat ' is not 'cat'\)"),
+        (SOUND | {"val/Dog/1.png": ONE}, r"labels 'Dog', .*; 'Dog' is not 'dog'\)"),
+        (
+            SOUND | {"train/caf\xe9/1.png": ONE, "val/cafe\u0301/1.png": ONE},
+            r"labels 'cafe\\u0301', .*\('café', 'cat', 'dog'; 'cafe\\u0301' is not 'café'\)",
+        ),
+        (SOUND | {"train/cow /1.txt": b""}, "class folders without images, 'cow ': remove"),
         (
             {"train/train/cat.png": ONE, "val/train/cat.png": ONE},
             "has one class, train: .*too high or too deep",
@@ -137,6 +157,13 @@ def test_folders_that_are_not_clear(tmp_path, files, message):
     with pytest.raises(DatasetError, match=message) as error:
         load(write_folder(tmp_path, files))
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_classes_that_look_alike_are_said(tmp_path):
+    write_folder(tmp_path, SOUND | {"train/cat /1.png": ONE, "train/Dog/1.png": ONE})
+    remarks = load(tmp_path).remarks
+    for pair in ("'cat' and 'cat '", "'Dog' and 'dog'"):
+        assert f"classes {pair} differ in spaces, case or the form of Unicode alone: one?" in remarks
 
 
 def test_images_of_any_size_are_brought_to_one(tmp_path):

@@ -1,3 +1,5 @@
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import pytest
 from orchestrator.data import kept
 from orchestrator.data.errors import DatasetError
 from orchestrator.data.kept import Copy, keep, made, scratch
+from orchestrator.storage.files import NO_LOCKS
 
 MAKER = """
 import sys, time
@@ -27,6 +30,17 @@ def maker(folder, name):
     """A process that makes the folder, and waits in the middle for a line."""
     command = [sys.executable, "-c", MAKER, str(folder), name]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("error", NO_LOCKS)
+def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch, error):
+    def refuse(file, operation):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = f"{tmp_path} is on a file system without locks .*: give --data-dir a folder on another"
+    with pytest.raises(DatasetError, match=message):
+        made(tmp_path / "pets", lambda folder: {})
 
 
 def test_of_two_processes_one_makes_a_folder_and_a_killed_one_leaves_nothing(tmp_path):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -150,6 +151,49 @@ def test_subsets_keep_classes_in_proportion_and_choose_others_at_random():
     assert (half.train_inputs == half.train_targets).all()
     with pytest.raises(DatasetError, match="train_subset 21 of mine:data"):
         own(pair(targets=NUMBERS), pair(targets=NUMBERS), train_subset=21)
+
+
+def test_pandas_rows_in_another_order_are_refused():
+    frame, series = pd.DataFrame(NUMBERS), pd.Series(CLASSES)
+    shuffled = frame.sample(frac=1, random_state=0)
+    with pytest.raises(
+        DatasetError, match="mine:data: train inputs and targets have the same index in another"
+    ):
+        own((shuffled, series), (frame, series))
+    data = own((shuffled, series.loc[shuffled.index]), (frame.set_index(frame.index + 100), series))
+    assert (data.train_targets == CLASSES[shuffled.index]).all()
+
+
+def test_classes_that_none_is_trained_on_are_refused_where_classes_are_told():
+    known = own(pair(), pair(targets=CLASSES[::-1].copy()))
+    known.check_classes()
+    with pytest.raises(
+        ValueError, match="mine:data: validation samples have the classes 4, which no training"
+    ):
+        own(pair(), pair(targets=CLASSES + 1)).check_classes()
+    with pytest.raises(ValueError, match="test samples have the classes 4, 5, which no training sample has"):
+        own(pair(), pair(), pair(targets=CLASSES + 2)).check_classes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "targets", "said"),
+    [
+        (
+            (20, 8, 8, 3),
+            CLASSES,
+            "read as they are, not normalised; if they are images, their channels are last: ",
+        ),
+        ((20, 3, 8, 8), CLASSES, "not normalised; targets int64"),
+        ((20, 8, 3), CLASSES, "not normalised; targets int64"),
+        ((20, 3), CLASSES * 5, "targets int64; 4 of the 16 numbers from 0 to 15 occur among them"),
+        ((20, 3), CLASSES + 1, "targets int64; 4 of the 5 numbers from 0 to 4 occur among them"),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_remarked_on(shape, targets, said):
+    split = pair(np.zeros(shape, np.float32), targets)
+    (remark,) = own(split, split).remarks
+    assert said in remark
+    assert remark.endswith("targets int64") or "occur" in said
 
 
 def test_a_fraction_validates_where_no_split_does():

@@ -7,6 +7,8 @@ import pytest
 
 from orchestrator.data.data import Augmentation
 from orchestrator.data.datasets import DatasetError, Reading, load_dataset
+from orchestrator.data.labels import number
+from orchestrator.data.source import Source
 from orchestrator.data.splits import stratified
 from tests.orchestrator.data.files import STRUCT, encode, noise, structs, write_parquet
 
@@ -80,6 +82,8 @@ def test_a_test_split_without_labels_is_left_out_and_never_read_with_other_label
         ("plain_text/train-0.parquet", "plain_text/dev-0.parquet"),
         ("train.parquet", "eval.parquet"),
         ("train/part-0.snappy.parquet", "val/part-0.snappy.parquet"),
+        ("train.parquet/part-00000-c000.snappy.parquet", "validation.parquet/part-00000-c000.snappy.parquet"),
+        ("train.parquet/part-0.parquet", "validation.parquet"),
     ],
 )
 def test_layouts_of_hubs(tmp_path, names):
@@ -90,6 +94,15 @@ def test_layouts_of_hubs(tmp_path, names):
     data = load(tmp_path)
     assert (len(data.train_inputs), len(data.validation_inputs)) == (3, 2)
     assert "left out, of no known split: partial-train/0000.parquet" in data.remarks
+
+
+@pytest.mark.parametrize("other", ["train/0.parquet", "train.parquet/part-0.parquet"])
+def test_a_split_lies_in_one_place(tmp_path, other):
+    for name in ("train-0.parquet", other, "val.parquet"):
+        write_parquet(tmp_path / name, [IMAGE] * 2, [0, 1])
+    message = rf"train lies in 2 places, {tmp_path}, {(tmp_path / other).parent}: remove all but one"
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path)
 
 
 VIEW = pa.struct([("bytes", pa.binary_view()), ("path", pa.string())])
@@ -131,6 +144,29 @@ def test_labels_of_any_kind_are_numbered_by_sorted_value(tmp_path, values, class
     assert data.train_targets.tolist() == data.validation_targets.tolist() == numbers
 
 
+@pytest.mark.parametrize("more", [0, 2**62, 2**63])
+def test_large_labels_are_told_apart_whatever_types_files_have(tmp_path, more):
+    def labels(values, kind):
+        return pa.array([value + more for value in values], kind)
+
+    signed = pa.int64() if more < 2**63 else pa.uint64()
+    for name, values, kind in (("train-0", (1, 2, 3), pa.uint64()), ("val-0", (3, 1), signed)):
+        write_parquet(
+            tmp_path / f"{name}.parquet", [IMAGE] * len(values), [0] * len(values), label=labels(values, kind)
+        )
+    data = load(tmp_path)
+    assert data.classes == tuple(str(value + more) for value in (1, 2, 3))
+    assert data.validation_targets.tolist() == [2, 0]
+
+
+def test_whole_numbers_of_two_types_are_compared_exactly():
+    large = np.array([2**63 + 1, 2**63 + 3], np.uint64)
+    labels, names = number("mine", Source(large, large[::-1], lambda *_: ()))
+    assert (labels["validation"].tolist(), names) == ([1, 0], (str(2**63 + 1), str(2**63 + 3)))
+    with pytest.raises(DatasetError, match="validation images have the labels 1, which no training"):
+        number("mine", Source(large, np.array([1]), lambda *_: ()))
+
+
 def test_the_names_that_a_hub_gives_numbered_classes_are_kept(parquet):
     meta = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
     for name in ("train-0.parquet", "val-0.parquet"):
@@ -147,7 +183,8 @@ def test_a_column_is_named(parquet):
     breeds = load(parquet, label_column="breed")
     assert breeds.classes == ("poodle", "pug")
     assert {"classes: poodle, pug", "labels are its column breed"} <= set(breeds.remarks)
-    with pytest.raises(DatasetError, match=r"--label-column race: .* has the columns label, breed: name one"):
+    message = r"--label-column 'race': .* has the columns 'label', 'breed': name one"
+    with pytest.raises(DatasetError, match=message):
         load(parquet, label_column="race")
 
 
@@ -181,6 +218,7 @@ def test_many_row_groups_of_several_batches(tmp_path):
         ([IMAGE] * 2, [0, 0], {}, "has one class, 0"),
         ([IMAGE] * 2, [0, 2], {}, r"validation images have the labels 1, .*\(0, 2\)"),
         ([IMAGE] * 2, [0, None], {}, "1 rows of 'label' are empty"),
+        ([IMAGE] * 2, [0, 1], {"label": pa.array([" ", "cat"])}, "1 rows of 'label' are empty"),
         ([], [], {}, "holds no train images"),
         ([IMAGE] * 2, [0, 1], {"label": None}, "needs one column of labels .*, and has none: say"),
         ([IMAGE] * 2, [0, 1], {"image": None}, "column of encoded images.*has none"),
@@ -188,14 +226,14 @@ def test_many_row_groups_of_several_batches(tmp_path):
             [IMAGE] * 2,
             [0, 1],
             {"fine_label": LABELS},
-            "has label, fine_label: say which it is with --label-column",
+            "has 'label', 'fine_label': say which it is with --label-column",
         ),
-        ([IMAGE] * 2, [0, 1], {"label": None, "id": LABELS, "artist": LABELS}, "has id, artist"),
+        ([IMAGE] * 2, [0, 1], {"label": None, "id": LABELS, "artist": LABELS}, "has 'id', 'artist'"),
         (
             [IMAGE] * 2,
             [0, 1],
             {"label": None, "id": LABELS, "kind": pa.array(["a", "b"])},
-            "has id, kind: say",
+            "has 'id', 'kind': say",
         ),
         (
             [IMAGE] * 3,
@@ -205,7 +243,7 @@ def test_many_row_groups_of_several_batches(tmp_path):
         ),
         ([IMAGE] * 2, [0, 1], {"label": pa.array([0.0, 1.0])}, "'label' is of type double: a label is"),
         ([IMAGE] * 2, [0, 1], {"label": pa.array([[0], [1]])}, "'label' is of type list"),
-        ([IMAGE] * 2, [0, 1], {"img": structs([IMAGE] * 2, STRUCT)}, "has image, img: rename or drop"),
+        ([IMAGE] * 2, [0, 1], {"img": structs([IMAGE] * 2, STRUCT)}, "has 'image', 'img': rename or drop"),
     ],
 )
 def test_bad_contents(parquet, contents, labels, columns, message):

@@ -15,7 +15,8 @@ import pytest
 from analysis.reading import UnreadableError
 from orchestrator.config import Sweep
 from orchestrator.status import look
-from orchestrator.storage.store import NO_LOCKS, SCHEMAS, Store, StoreError
+from orchestrator.storage.files import NO_LOCKS
+from orchestrator.storage.store import SCHEMAS, Store, StoreError
 from tests.unreadable import make_readable, make_unreadable
 
 NOW = pd.Timestamp("2026-03-01 12:30:00.123456", tz="UTC")

@@ -84,10 +84,12 @@ def read_table(path: Path) -> pa.Table:
 SEAL = "sha256"
 """The key of a JSON object's checksum of itself."""
 
+_SEALED = "sealed"  # the key that says that there is one, should damage befall the other
+
 
 def sealed(content: dict[str, Any]) -> str:
     """JSON of an object, with a checksum by which :func:`read_json` sees whether it is what was written."""
-    return json.dumps({**content, SEAL: _checksum(content)}, indent=1)
+    return json.dumps({_SEALED: True, **content, SEAL: _checksum(content)}, indent=1)
 
 
 def read_json(path: Path) -> Any:
@@ -101,8 +103,10 @@ def read_json(path: Path) -> Any:
     data = read_bytes(path)
     try:
         content = json.loads(data)
-        if isinstance(content, dict) and SEAL in content and content.pop(SEAL) != _checksum(content):
-            raise DamagedError("its checksum is another")
+        if isinstance(content, dict) and content.keys() & {_SEALED, SEAL}:
+            content.pop(_SEALED, None)
+            if content.pop(SEAL, None) != _checksum(content):
+                raise DamagedError("its checksum is another")
     except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     return content

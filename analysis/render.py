@@ -15,6 +15,8 @@ from rich.text import Text
 
 from analysis import published
 from analysis.configuration import (
+    HEADINGS,
+    TEARING,
     dataset_name,
     heading,
     identify,
@@ -22,6 +24,7 @@ from analysis.configuration import (
     one_row_each,
     strategy_name,
 )
+from analysis.legible import MAX_OPTIONS, MAX_ROWS, best, in_all, telling
 from analysis.markup import fill
 from analysis.measure import COLUMNS, SEVERAL, Measure, measure_of
 from analysis.summary import BLIND
@@ -121,8 +124,9 @@ class TextTable:
 
 
 def text_table1(table: pd.DataFrame) -> TextTable:
-    """Render `analysis.tables.table1`; columns without any value are left out."""
-    described = table.columns[: table.columns.get_loc("error")]
+    """Render `analysis.tables.table1`; columns without any value are left out, and of many rows the worse."""
+    n_rows, described = len(table), table.columns[: table.columns.get_loc("error")]
+    table = table[best(table["error"].where(table["better"] != "higher", -table["error"]), MAX_ROWS)]
     cells = _texts(table, described.drop(["network", "depth", "n_subnetworks"]))
     datasets = table["dataset"].unique()
     spare = _redundant(cells, "N_c", "Strategy", *(["Data set"] if len(datasets) == 1 else []))
@@ -169,11 +173,14 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):
         note += " Nothing here is comparable to the paper's ResNet-1001 on CIFAR-10 and CIFAR-100."
+    note += in_all(len(table), n_rows, "configurations", "; table1.csv has all")
     return _table("Table 1", "Error rates" if measure.metric == "error" else title, cells, note, spare)
 
 
 def text_table2(table: pd.DataFrame) -> TextTable:
-    """Render `analysis.tables.table2` in milliseconds."""
+    """Render `analysis.tables.table2` in milliseconds; of many rows the largest speed-ups."""
+    n_rows = len(table)
+    table = table[best(-table["speed_up"], MAX_ROWS)]
     cells, where = _described(table)
     spare = [*_redundant(cells, "N_c"), "Postprocessing", "Preprocessing", "Published total"]
     for column in ["preprocessing", "parallel_subnetworks", "coarse_network", "postprocessing"]:
@@ -198,6 +205,7 @@ def text_table2(table: pd.DataFrame) -> TextTable:
             f" Published: {published.SOURCE}, Table 2, batch of {published.BATCH_SIZE} on one "
             f"{published.DEVICE}: across devices and batches compare speed-ups, not times."
         )
+    note += in_all(len(table), n_rows, "configurations", "; table2.csv has all")
     return _table("Table 2", "Gradient calculating time", cells, note, spare)
 
 
@@ -208,7 +216,8 @@ def text_cuts(trials: pd.DataFrame) -> TextTable:
         return TextTable("Cuts", title, pd.DataFrame(), "Nothing is known of any cut.")
     runs = identify(trials.dropna(subset="variety"))
     rows, columns = one_row_each(runs)
-    least = runs.groupby("configuration")["variety"].min().reindex(rows.index)
+    n_rows, least = len(rows), runs.groupby("configuration")["variety"].min().reindex(rows.index)
+    rows, least = rows[shown := best(least, MAX_ROWS)], least[shown]
     cells = _texts(rows, [name for name in columns if name not in {"network", "depth", "n_subnetworks"}])
     cells["Variety"] = [_number(value, ".3f") for value in least]
     cells["Verdict"] = [HOPELESS if value < BLIND else "nothing against it" for value in least]
@@ -217,11 +226,18 @@ def text_cuts(trials: pd.DataFrame) -> TextTable:
         "differs least: 0 where a subnetwork sees the same of all samples, at most 1. A larger one "
         "does not promise a smaller error."
     )
+    if len(rows) < n_rows:
+        note += f" Shown: the {len(rows)} of {n_rows:,} configurations with the smallest."
     return _table("Cuts", title, cells, note, _redundant(cells, "N_c", "Strategy"))
 
 
 def text_steps(table: pd.DataFrame) -> TextTable:
-    """Render `analysis.steps.steps` in milliseconds, or in seconds from ten on, and in megabytes."""
+    """Render `analysis.steps.steps` in milliseconds, or in seconds from ten on, and in megabytes.
+
+    Of many rows it has the largest speed-ups.
+    """
+    n_rows, speed_ups = len(table), table[[f"{measure}_speed_up" for measure in STEP_COLUMNS]]
+    table = table[best(-speed_ups.max(axis="columns"), MAX_ROWS)]
     cells, where = _described(table)
     redundant = _redundant(cells, "N_c")
     quartiles = {name: f"{name}: quartiles" for name in STEP_COLUMNS.values()}
@@ -253,6 +269,7 @@ def text_steps(table: pd.DataFrame) -> TextTable:
             "included. Sent: MB that all actors send in a step. Peak: MB of memory that training takes in "
             "the largest actor."
         )
+    note += in_all(len(table), n_rows, "configurations", "; steps.csv has all")
     spare = [*quartiles.values(), *redundant, "Peak", "Sent"]
     return _table("Step times", "Predicted and measured", cells, note, spare)
 
@@ -261,6 +278,12 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
     """Render `analysis.time_to_error.time_to_error`, a column per error, in one unit of time."""
     described = table.columns[: table.columns.get_loc("threshold")]
     rows = table.assign(row=table.groupby(list(described), dropna=False, sort=False).ngroup())
+    n_rows = rows["row"].nunique()
+    if n_rows > MAX_ROWS:  # where the hardest of the errors are reached, and then where soonest
+        hardest = rows["threshold"].where(rows["better"] != "higher", -rows["threshold"])
+        ranks = rows.assign(hardest=hardest.where(rows["reached"] > 0)).sort_values(["hardest", "seconds"])
+        rows = rows[rows["row"].isin(ranks["row"].drop_duplicates().head(MAX_ROWS))]
+        table = rows.drop(columns="row")
     cells = _texts(
         rows.drop_duplicates("row").set_index("row"),
         described.drop(["network", "depth", "n_subnetworks"]),
@@ -284,6 +307,7 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
         if len(table)
         else "No epoch has been recorded yet."
     )
+    note += in_all(len(cells), n_rows, "configurations", "; time_to_error.csv has all")
     return _table("Time to error", "Which N gets there first", cells, note, [])
 
 
@@ -299,6 +323,13 @@ def _described(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Columns as text; of options that differ the most telling ones."""
+    columns = list(columns)
+    always = {*TEARING, *HEADINGS, "dataset", "network", "depth", "device", "batch_size"}
+    others = [column for column in columns if column not in always]
+    if len(others) > MAX_OPTIONS:
+        left_out = {*others} - {*telling(table, others)}
+        columns = [column for column in columns if column not in left_out]
     cells = pd.DataFrame(index=table.index)
     for column in columns:
         name = {"dataset": dataset_name, "strategy": strategy_name}.get(column, str)

@@ -62,10 +62,10 @@ def figure3(trials: pd.DataFrame, epochs: pd.DataFrame) -> Chart:
     """Validation error (%) against epoch: Figure 3.
 
     One panel per data set, network and further config value that varies (N = 1 appears in every
-    panel it is the baseline of; of many the ones that ended best), one line per N: the mean over the finished seeds, with a band of
-    one standard deviation from three seeds on and thin single lines for two. Trials that are not
-    finished are drawn alone and thin up to where they are. The axis shows the late epochs; what
-    lies above is cut off.
+    panel it is the baseline of; of many the ones that ended best), one line per N: the mean over the
+    finished seeds, with a band of one standard deviation from three seeds on and thin single lines for
+    two. Trials that are not finished are drawn alone and thin up to where they are. The axis shows the
+    late epochs; what lies above is cut off.
 
     Args:
         trials: frame of the store.

@@ -26,7 +26,8 @@ def best(values: pd.Series, most: int) -> pd.Series:
 def telling(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Those of the columns that have the most distinct values, as many as can be read, in their order."""
     distinct = pd.Series({column: -table[column].nunique(dropna=False) for column in columns}, dtype=float)
-    return [column for column, kept in best(distinct, MAX_OPTIONS).items() if kept]
+    kept = best(distinct, MAX_OPTIONS)
+    return [column for column in columns if kept[column]]
 
 
 def in_all(shown: int, there: int, what: str, where: str = "") -> str:

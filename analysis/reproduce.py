@@ -114,7 +114,7 @@ def _equal_merged(boxes: list[Box]) -> list[Box]:
 
 
 def _merged(boxes: list[Box]) -> list[Box]:
-    """Unite boxes that differ in the values of one option alone, where others have no effect in one of them."""
+    """The same, where others may be without effect in one of two boxes."""
     for option in _in_turn(boxes[0]):
         united: list[Box] = []
         for box in boxes:

@@ -3,10 +3,10 @@
     python -m benchmarks.fuzz --seconds 3600                    each reader for so long, one after the other
     python -m benchmarks.fuzz --seconds 60 --reader checkpoints
 
-Each input is a file that the project wrote itself, changed at random: bits, bytes and stretches of it, numbers in
-text, stretches of its sister files, its end cut off. The reader must end in an error that it declares, or, where
-there are checksums, return what the whole file holds. What it does meanwhile is audited: no code compiled
-or run, no process, no connection. Each reader runs in a process of its own, so that a crash is seen; the
+Each input is a file that the project wrote itself, changed at random: bits, bytes and stretches of it,
+numbers in text, stretches of its sister files, its end cut off. The reader must end in an error that it
+declares, or, where there are checksums, return what the whole file holds. What it does meanwhile is
+audited: no code run, no process, no connection. Each reader runs in a process of its own, so that a crash is seen; the
 number of an input, by which it is made, is on disk before it is read.
 """
 
@@ -53,7 +53,7 @@ def changed(whole: bytes, others: list[bytes], chance: random.Random) -> bytes:
 
 
 def _place(content: bytearray, chance: random.Random) -> tuple[int, int]:
-    """A stretch, short as a rule; in half of all cases near one of the ends, where headers and footers are."""
+    """A stretch, short as a rule, and as often as not where headers and footers are."""
     n = len(content)
     start = chance.randrange(n + 1)
     if chance.random() < 0.5:
@@ -118,7 +118,7 @@ CHANGES: list[Callable[[bytearray, list[bytes], random.Random], None]] = [
 
 
 def run(name: str, seconds: float, first: int, progress: Path, *, most: int | None = None) -> list[str]:
-    """Try inputs on a reader, from number ``first`` on; returns what was found, a traceback for each place."""
+    """Try inputs on a reader, from number ``first`` on; returns a text for each kind of finding."""
     with tempfile.TemporaryDirectory() as folder:
         reader = READERS[name](Path(folder))
         whole = {file: file.read_bytes() for file in reader.files}

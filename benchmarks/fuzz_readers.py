@@ -1,4 +1,4 @@
-"""Every reader of files that the project has, with files of its own to be damaged: see ``benchmarks.fuzz``."""
+"""Every reader of files that the project has, with files to be damaged: see ``benchmarks.fuzz``."""
 
 import io
 import warnings

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import compress
 from typing import Any
 
 import pandas as pd
@@ -92,8 +91,7 @@ def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
     runs = runs[runs["trial_id"].isin(epochs["trial_id"])]
     if runs.empty:
         return Chart([], "No epoch has been recorded yet.")
-    found = list(_groups(runs))
-    shown = _best_panels(found, epochs)
+    shown, n_panels = _groups(runs, _ends(runs, epochs))
     drawn_trials = {trial_id for _, _, members in shown for trial_id in members["trial_id"]}
     wide = partial(
         epochs[epochs["trial_id"].isin(drawn_trials)].pivot_table, index="epoch", columns="trial_id"
@@ -110,20 +108,14 @@ def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
     for title, dataset, measure, curves in groups:
         comparable = [c for _, *other, rest in groups if other == [dataset, measure] for c in rest]
         panels.append(Panel(title, _painter(curves, comparable, styles, axis, measure)))
-    return Chart(panels, _note(drawn) + in_all(len(shown), len(found), "panels"))
+    return Chart(panels, _note(drawn) + in_all(len(shown), n_panels, "panels"))
 
 
-def _best_panels(groups: list[_Group], epochs: pd.DataFrame) -> list[_Group]:
-    """As many as can be read: those in which a trial that no other panel shows ended best."""
-    if len(groups) <= MAX_PANELS:
-        return groups
+def _ends(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.Series:
+    """The error that each trial ended at, the smaller the better it is."""
     last = epochs.loc[epochs.groupby("trial_id")["epoch"].idxmax()].set_index("trial_id")["validation_error"]
-    ends = []
-    for _, _, members in groups:
-        own = members[members["n_subnetworks"] != 1]
-        errors = last[(own if len(own) else members)["trial_id"]]
-        ends.append(-errors.max() if measure_of(members).better == "higher" else errors.min())
-    return list(compress(groups, best(pd.Series(ends), MAX_PANELS)))
+    ends = runs["trial_id"].map(last)
+    return ends.mask(runs["better"] == "higher", -ends) if "better" in runs else ends
 
 
 def _painter(
@@ -146,21 +138,26 @@ def _painter(
     return draw
 
 
-def _groups(runs: pd.DataFrame) -> Iterator[_Group]:
-    """Title, data set and trials of each panel: what differs in more than N stands apart."""
+def _groups(runs: pd.DataFrame, ends: pd.Series) -> tuple[list[_Group], int]:
+    """The panels, those alone that ended best where they are many, and how many there are.
+
+    What differs in more than N stands apart.
+    """
     keys = ["dataset", "network", "depth", *(c for c in varying(runs) if c not in FOLLOWS_N)]
     shared = [key for key in keys if key not in TEARING]
     torn = runs["n_subnetworks"] != 1
     group = runs.groupby(keys, dropna=False).ngroup()
     baseline = runs.groupby(shared, dropna=False).ngroup()
     heads = runs[torn | ~baseline.isin(baseline[torn])].sort_values(keys).drop_duplicates(keys)
-    for head in heads.index:
+    n_panels, shown = len(heads), []
+    for head in heads.index[best(ends.groupby(group).min()[group[heads.index]], MAX_PANELS)]:
         values = runs.loc[head]
         dataset = dataset_name(values["dataset"])
         title = f"{network_name(values['network'], values['depth'])} on {dataset}"
         extras = [in_words(k, values[k]) for k in keys[3:] if pd.notna(values[k])]
         members = runs[(group == group[head]) | (~torn & (baseline == baseline[head]))]
-        yield "\n".join([title, listed(extras, MAX_OPTIONS)]).strip(), dataset, members
+        shown.append(("\n".join([title, listed(extras, MAX_OPTIONS)]).strip(), dataset, members))
+    return shown, n_panels
 
 
 def _curves(members: pd.DataFrame, errors: pd.DataFrame, elapsed: pd.DataFrame | None) -> Iterator[Curve]:

@@ -105,10 +105,14 @@ def _united(values: Iterable[Values]) -> Values:
 
 def _equal_merged(boxes: list[Box]) -> list[Box]:
     """Unite boxes that differ in the values of one option alone, all others being equal."""
-    for option in _in_turn(boxes[0]):
+    differ = [
+        option for option in _in_turn(boxes[0]) if any(box[option] != boxes[0][option] for box in boxes)
+    ]
+    differ_too = [o for o in ONE_LIST if any(box[o] != boxes[0][o] for box in boxes)]
+    for option in differ:
         alike: dict[tuple[Values, ...], list[Box]] = {}
         for box in boxes:
-            alike.setdefault(tuple(box[o] for o in box if o != option), []).append(box)
+            alike.setdefault(tuple(box[o] for o in (*differ, *differ_too) if o != option), []).append(box)
         boxes = [same[0] | {option: _united(box[option] for box in same)} for same in alike.values()]
     return boxes
 

@@ -6,8 +6,8 @@
 Each input is a file that the project wrote itself, changed at random: bits, bytes and stretches of it,
 numbers in text, stretches of its sister files, its end cut off. The reader must end in an error that it
 declares, or, where there are checksums, return what the whole file holds. What it does meanwhile is
-audited: no code run, no process, no connection. Each reader runs in a process of its own, so that a crash is seen; the
-number of an input, by which it is made, is on disk before it is read.
+audited: no code run, no process, no connection. Each reader runs in a process of its own, so that a crash
+is seen; the number of an input, by which it is made, is on disk before it is read.
 """
 
 import argparse

@@ -88,7 +88,7 @@ def error_against_time(trials: pd.DataFrame, epochs: pd.DataFrame) -> Chart:
 def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
     """Errors against the column ``elapsed``, or against the epoch where there is none."""
     runs = identify(trials)
-    runs = runs[runs["trial_id"].isin(epochs["trial_id"])]
+    runs = runs[runs["trial_id"].isin(epochs["trial_id"].unique())]
     if runs.empty:
         return Chart([], "No epoch has been recorded yet.")
     shown, n_panels = _groups(runs, _ends(runs, epochs))

@@ -111,7 +111,7 @@ def table2(trials: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
         time> and published_speed_up (on the paper's device; see `analysis.published`).
     """
     timings = timings[timings["mode"] == "virtual"]
-    runs = identify(trials[trials["trial_id"].isin(timings["trial_id"])], ignore=UNTIMED)
+    runs = identify(trials[trials["trial_id"].isin(timings["trial_id"].unique())], ignore=UNTIMED)
     rows, columns = one_row_each(runs, ignore=UNTIMED)
     seconds = component_seconds(trials, timings).reset_index()
     seconds = seconds.merge(runs[["trial_id", "configuration"]], on="trial_id")

@@ -42,7 +42,7 @@ def time_to_error(
         data set whose trials all did was faster).
     """
     epochs = with_elapsed(epochs.dropna(subset=["validation_error", "seconds"]))
-    runs = identify(trials[trials["trial_id"].isin(epochs["trial_id"])])
+    runs = identify(trials[trials["trial_id"].isin(epochs["trial_id"].unique())])
     rows, columns = one_row_each(runs)
     told = [column for column in COLUMNS if column in runs]
     epochs = epochs.merge(runs[["trial_id", "configuration", "dataset", "status", *told]], on="trial_id")

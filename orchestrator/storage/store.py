@@ -259,7 +259,7 @@ class Store:
             by_schema: dict[str, list[Part]] = {}
             for part in of_kind:
                 by_schema.setdefault(str(part.table.schema.remove_metadata()), []).append(part)
-            for half in folder.glob(f"{NAME.format('*')}.*.tmp"):
+            for half in folder.glob(f".{NAME.format('*')}.*.tmp"):
                 remove(half)
             there = [folder / NAME.format(number) for number in range(len(by_schema))]
             for path, alike in zip(there, by_schema.values(), strict=True):

@@ -10,7 +10,7 @@ from analysis import reproduce, summary
 from analysis.chart import Chart
 from analysis.frames import Results
 from analysis.markup import draw, fill
-from analysis.render import TextTable
+from analysis.text_table import TextTable
 
 
 def page(

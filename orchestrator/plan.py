@@ -264,17 +264,16 @@ def _refuse_lonely_images(config: TrialConfig, tearing: Tearing) -> None:
 
 def pending(jobs: list[Job], store: Store) -> list[Job]:
     """The jobs whose result the store does not hold, or no more; a diverged trial would diverge again."""
-    ids = [job.config.trial_id for job in jobs]
-    statuses = store.values("trials", "status", ids)
-    ended = [trial_id for trial_id, status in statuses.items() if status in (["finished"], ["diverged"])]
+    statuses = store.values("trials", "status", [job.config.trial_id for job in jobs])
+    ended = {trial_id for trial_id, status in statuses.items() if status in (["finished"], ["diverged"])}
     epochs = store.values("epochs", "epoch", ended)
 
     def is_done(config: TrialConfig) -> bool:
-        status, there = statuses.get(config.trial_id), {*epochs.get(config.trial_id, ())}
-        if status not in (["finished"], ["diverged"]):
+        if config.trial_id not in ended:
             return False
+        there = {*epochs.get(config.trial_id, ())}
         # Where the loss was not finite, that epoch is the last.
-        last = config.epochs if status == ["finished"] else max(there, default=1)
+        last = config.epochs if statuses[config.trial_id] == ["finished"] else max(there, default=1)
         return there >= set(range(1, last + 1))
 
     return [job for job in jobs if not is_done(job.config)]

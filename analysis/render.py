@@ -78,6 +78,7 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):
         note += " Nothing here is comparable to the paper's ResNet-1001 on CIFAR-10 and CIFAR-100."
+    note += _unnamed(described, "table1.csv")
     note += in_all(len(table), n_rows, "configurations", "; table1.csv has all")
     return _table("Table 1", "Error rates" if measure.metric == "error" else title, cells, note, spare)
 
@@ -110,6 +111,7 @@ def text_table2(table: pd.DataFrame) -> TextTable:
             f" Published: {published.SOURCE}, Table 2, batch of {published.BATCH_SIZE} on one "
             f"{published.DEVICE}: across devices and batches compare speed-ups, not times."
         )
+    note += _unnamed(table.columns[: table.columns.get_loc("device")], "table2.csv")
     note += in_all(len(table), n_rows, "configurations", "; table2.csv has all")
     return _table("Table 2", "Gradient calculating time", cells, note, spare)
 
@@ -174,6 +176,7 @@ def text_steps(table: pd.DataFrame) -> TextTable:
             "included. Sent: MB that all actors send in a step. Peak: MB of memory that training takes in "
             "the largest actor."
         )
+    note += _unnamed(table.columns[: table.columns.get_loc("device")], "steps.csv")
     note += in_all(len(table), n_rows, "configurations", "; steps.csv has all")
     spare = [*quartiles.values(), *redundant, "Peak", "Sent"]
     return _table("Step times", "Predicted and measured", cells, note, spare)
@@ -212,6 +215,7 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
         if len(table)
         else "No epoch has been recorded yet."
     )
+    note += _unnamed(described, "time_to_error.csv")
     note += in_all(len(cells), n_rows, "configurations", "; time_to_error.csv has all")
     return _table("Time to error", "Which N gets there first", cells, note, [])
 
@@ -230,9 +234,7 @@ def _described(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def _texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """Columns as text; of options that differ the most telling ones."""
     columns = list(columns)
-    always = {*TEARING, *HEADINGS, "dataset", "network", "depth", "device", "batch_size"}
-    others = [column for column in columns if column not in always]
-    if len(others) > MAX_OPTIONS:
+    if len(others := _options(columns)) > MAX_OPTIONS:
         left_out = {*others} - {*telling(table, others)}
         columns = [column for column in columns if column not in left_out]
     cells = pd.DataFrame(index=table.index)
@@ -240,6 +242,18 @@ def _texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
         name = {"dataset": dataset_name, "strategy": strategy_name}.get(column, str)
         cells[heading(column)] = [MISSING if pd.isna(value) else name(value) for value in table[column]]
     return cells
+
+
+def _options(columns: Iterable[str]) -> list[str]:
+    """Those of the columns that may be left out, if they are many."""
+    always = {*TEARING, *HEADINGS, "dataset", "network", "depth", "device", "batch_size"}
+    return [column for column in columns if column not in always]
+
+
+def _unnamed(columns: Iterable[str], file: str) -> str:
+    """A sentence on options that have no column, after a blank; nothing where all have."""
+    n = len(_options(columns))
+    return f" Named: {MAX_OPTIONS} of {n} options that differ; {file} has all." if n > MAX_OPTIONS else ""
 
 
 def _table(name: str, title: str, cells: pd.DataFrame, note: str, spare: Iterable[str]) -> TextTable:

@@ -7,7 +7,8 @@
     <store>/tensorboard/<trial_id>/        see orchestrator.observers.tensorboard
     <store>/sweep.json                     the trials of the last sweep, see orchestrator.status
 
-A name that begins with a dot is no result: a file half-written, a lock, or a damaged file set aside.
+A name that begins with a dot is no result: a file half-written, a lock, a damaged file set aside, or the
+rows of very many files together (``analysis.gathered``).
 
 ``pandas.read_parquet("<store>/epochs")`` reads all trials at once, at any time: files are replaced
 whole, and all files of a kind have the same columns. Nothing measured is removed.

@@ -269,12 +269,10 @@ def pending(jobs: list[Job], store: Store) -> list[Job]:
     epochs = store.values("epochs", "epoch", ended)
 
     def is_done(config: TrialConfig) -> bool:
-        if config.trial_id not in ended:
-            return False
         there = {*epochs.get(config.trial_id, ())}
         # Where the loss was not finite, that epoch is the last.
-        last = config.epochs if statuses[config.trial_id] == ["finished"] else max(there, default=1)
-        return there >= set(range(1, last + 1))
+        last = config.epochs if statuses.get(config.trial_id) == ["finished"] else max(there, default=1)
+        return config.trial_id in ended and there >= set(range(1, last + 1))
 
     return [job for job in jobs if not is_done(job.config)]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.legible import MAX_OPTIONS, listed
+
 RUN = ("project", "commit", "python", "torch", "ray", "host", "devices", "cores")
 """Columns of ``trials`` that say with what and where a trial ran."""
 
@@ -100,9 +102,12 @@ def varying(identified: pd.DataFrame, *, ignore: Collection[str] = ()) -> list[s
     apart = {*EXPERIMENT, *FOLLOWS_N, "seed", *ignore, "configuration", "family", "label"}
     columns = []
     for column in config_columns(identified):
-        rows = identified[_has_effect(identified, column)]
-        if column not in apart and len(rows[column].unique()) > 1:
-            columns.append(column)
+        if column not in apart:
+            values = identified[column]
+            if column in TEARING:
+                values = values[_has_effect(identified, column)]
+            if len(values.unique()) > 1:
+                columns.append(column)
     torn = identified[identified["n_subnetworks"] != 1]
     for column in FOLLOWS_N:
         alike = torn.groupby([*EXPERIMENT, *columns], dropna=False)[column]
@@ -172,8 +177,8 @@ def timed_families(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, lis
         network = f"{network_name(values['network'], values['depth'])} on {dataset_name(values['dataset'])}"
         others = [c for c in shared if c not in {*EXPERIMENT, "device", "batch_size"}]
         how = [f"{values['device']}, batches of {values['batch_size']}"]
-        how += [f"{heading(c)} = {values[c]}" for c in others if pd.notna(values[c])]
-        yield f"{network}\n{', '.join(how)}", rows, [c for c in TEARING if c in described]
+        how += [listed((f"{heading(c)} = {values[c]}" for c in others if pd.notna(values[c])), MAX_OPTIONS)]
+        yield f"{network}\n{', '.join(filter(None, how))}", rows, [c for c in TEARING if c in described]
 
 
 def short_labels(trials: pd.DataFrame) -> pd.Series:

@@ -20,6 +20,7 @@ from analysis.configuration import (
     network_name,
     varying,
 )
+from analysis.legible import MAX_LINES, MAX_OPTIONS, MAX_PANELS, best, in_all, listed
 from analysis.measure import Measure, measure_of
 from analysis.time_to_error import UNITS, time_unit, with_elapsed
 
@@ -31,6 +32,10 @@ BAND_FROM = 3
 END_MARKERS = {"running": "o"}
 """What ends the line of a trial that did not finish, "x" where it is not listed."""
 EPOCH = "Epoch"
+
+
+_Group = tuple[str, str, pd.DataFrame]
+"""Title, data set and trials of a panel."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ def figure3(trials: pd.DataFrame, epochs: pd.DataFrame) -> Chart:
     """Validation error (%) against epoch: Figure 3.
 
     One panel per data set, network and further config value that varies (N = 1 appears in every
-    panel it is the baseline of), one line per N: the mean over the finished seeds, with a band of
-    one standard deviation from three seeds on and thin single lines for two. Trials that are not
-    finished are drawn alone and thin up to where they are. The axis shows the late epochs; what
-    lies above is cut off.
+    panel it is the baseline of; of many the ones that ended best), one line per N: the mean over the
+    finished seeds, with a band of one standard deviation from three seeds on and thin single lines for
+    two. Trials that are not finished are drawn alone and thin up to where they are. The axis shows the
+    late epochs; what lies above is cut off.
 
     Args:
         trials: frame of the store.
@@ -82,16 +87,20 @@ def error_against_time(trials: pd.DataFrame, epochs: pd.DataFrame) -> Chart:
 
 def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
     """Errors against the column ``elapsed``, or against the epoch where there is none."""
-    wide = partial(epochs.pivot_table, index="epoch", columns="trial_id")
-    errors = wide(values="validation_error")
-    elapsed = wide(values="elapsed") if "elapsed" in epochs else None
     runs = identify(trials)
-    runs = runs[runs["trial_id"].isin(errors.columns)]
+    runs = runs[runs["trial_id"].isin(epochs["trial_id"].unique())]
     if runs.empty:
         return Chart([], "No epoch has been recorded yet.")
+    shown, n_panels = _groups(runs, _ends(runs, epochs))
+    drawn_trials = {trial_id for _, _, members in shown for trial_id in members["trial_id"]}
+    wide = partial(
+        epochs[epochs["trial_id"].isin(drawn_trials)].pivot_table, index="epoch", columns="trial_id"
+    )
+    errors = wide(values="validation_error")
+    elapsed = wide(values="elapsed") if "elapsed" in epochs else None
     groups = [
         (title, dataset, measure_of(members), list(_curves(members, errors, elapsed)))
-        for title, dataset, members in _groups(runs)
+        for title, dataset, members in shown
     ]
     drawn = [curve for *_, curves in groups for curve in curves]
     styles = _styles(drawn)
@@ -99,7 +108,14 @@ def _chart(trials: pd.DataFrame, epochs: pd.DataFrame, axis: str) -> Chart:
     for title, dataset, measure, curves in groups:
         comparable = [c for _, *other, rest in groups if other == [dataset, measure] for c in rest]
         panels.append(Panel(title, _painter(curves, comparable, styles, axis, measure)))
-    return Chart(panels, _note(drawn))
+    return Chart(panels, _note(drawn) + in_all(len(shown), n_panels, "panels"))
+
+
+def _ends(runs: pd.DataFrame, epochs: pd.DataFrame) -> pd.Series:
+    """The error that each trial ended at, the smaller the better it is."""
+    last = epochs.loc[epochs.groupby("trial_id")["epoch"].idxmax()].set_index("trial_id")["validation_error"]
+    ends = runs["trial_id"].map(last)
+    return ends.mask(runs["better"] == "higher", -ends) if "better" in runs else ends
 
 
 def _painter(
@@ -122,28 +138,33 @@ def _painter(
     return draw
 
 
-def _groups(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Title, data set and trials of each panel: what differs in more than N stands apart."""
+def _groups(runs: pd.DataFrame, ends: pd.Series) -> tuple[list[_Group], int]:
+    """The panels, those alone that ended best where they are many, and how many there are.
+
+    What differs in more than N stands apart.
+    """
     keys = ["dataset", "network", "depth", *(c for c in varying(runs) if c not in FOLLOWS_N)]
     shared = [key for key in keys if key not in TEARING]
     torn = runs["n_subnetworks"] != 1
     group = runs.groupby(keys, dropna=False).ngroup()
     baseline = runs.groupby(shared, dropna=False).ngroup()
     heads = runs[torn | ~baseline.isin(baseline[torn])].sort_values(keys).drop_duplicates(keys)
-    for head in heads.index:
+    n_panels, shown = len(heads), []
+    for head in heads.index[best(ends.groupby(group).min()[group[heads.index]], MAX_PANELS)]:
         values = runs.loc[head]
         dataset = dataset_name(values["dataset"])
         title = f"{network_name(values['network'], values['depth'])} on {dataset}"
         extras = [in_words(k, values[k]) for k in keys[3:] if pd.notna(values[k])]
         members = runs[(group == group[head]) | (~torn & (baseline == baseline[head]))]
-        yield "\n".join([title, ", ".join(extras)]).strip(), dataset, members
+        shown.append(("\n".join([title, listed(extras, MAX_OPTIONS)]).strip(), dataset, members))
+    return shown, n_panels
 
 
 def _curves(members: pd.DataFrame, errors: pd.DataFrame, elapsed: pd.DataFrame | None) -> Iterator[Curve]:
-    """The lines of one panel, N ascending."""
+    """The lines of one panel, N ascending: as many as can be told apart."""
     variants = [c for c in varying(members) if c in FOLLOWS_N]
     members = members.sort_values(["n_subnetworks", *variants, "trial_id"])
-    for _, trials in members.groupby("configuration", sort=False):
+    for _, trials in list(members.groupby("configuration", sort=False))[:MAX_LINES]:
         first = trials.iloc[0]
         by_status = dict(list(trials.groupby("status")))
         averaged = by_status.get("finished", by_status.get("running", trials))
@@ -162,7 +183,9 @@ def _curves(members: pd.DataFrame, errors: pd.DataFrame, elapsed: pd.DataFrame |
         mean = seeds.dropna().mean(axis="columns")
         singles = [
             (status, errors[trial_id].dropna())
-            for trial_id, status in zip(alone["trial_id"], alone["status"], strict=True)
+            for trial_id, status in zip(
+                alone["trial_id"][:MAX_LINES], alone["status"][:MAX_LINES], strict=True
+            )
         ]
         if elapsed is not None:
             clock = elapsed[averaged["trial_id"]].mean(axis="columns")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from analysis.reading import DamagedError, UnreadableError, entries, parquet_files, read_table
+from analysis.gathered import parts
+from analysis.reading import entries
 from analysis.schema import COLUMNS, SCHEMAS, TIME, Column
 
 # What draws and computes is imported where it is used: the orchestrator's processes import this package
@@ -163,13 +164,11 @@ def load(store: str | Path) -> Results:
 
 def _read(folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
     found = [pa.Table.from_pylist([], schema=SCHEMAS[folder.name])]  # so that no column is missing
-    for path in parquet_files(folder):
-        try:
-            table = read_table(path)
-        except (DamagedError, UnreadableError) as error:
-            warnings.warn(f"left out: {error}", StoreWarning, stacklevel=3)
+    for part in parts(folder):
+        if part.error is not None:
+            warnings.warn(f"left out: {part.error}", StoreWarning, stacklevel=3)
         else:
-            found.append(_comparable(table))
+            found.append(_comparable(part.table))
     try:
         table = pa.concat_tables(found, promote_options="permissive")
     except pa.ArrowTypeError as error:
@@ -187,7 +186,7 @@ def _read(folder: Path, columns: Sequence[Column]) -> pd.DataFrame:
 
 
 def _comparable(table: pa.Table) -> pa.Table:
-    """Bring the columns of one file to types that can be stacked and grouped by."""
+    """Bring the columns of some files to types that can be stacked and grouped by."""
     for i, field in enumerate(table.schema):
         if pa.types.is_nested(field.type):  # spelt out, "[80, 120]": lists cannot be hashed
             texts = [None if value is None else str(value) for value in table[i].to_pylist()]

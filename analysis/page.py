@@ -10,11 +10,17 @@ from analysis import reproduce, summary
 from analysis.chart import Chart
 from analysis.frames import Results
 from analysis.markup import draw, fill
-from analysis.render import TextTable
+from analysis.text_table import TextTable
 
 
 def page(
-    results: Results, answers: Sequence[str], charts: Mapping[str, Chart], tables: Mapping[str, TextTable]
+    results: Results,
+    answers: Sequence[str],
+    charts: Mapping[str, Chart],
+    tables: Mapping[str, TextTable],
+    *,
+    remarks: Sequence[str],
+    commands: Sequence[str],
 ) -> str:
     """Return the page.
 
@@ -23,6 +29,8 @@ def page(
         answers: sentences that the page leads with.
         charts: worth_it, figure3, error_against_time, time_shares and speed_up.
         tables: table1, cuts, time_to_error, table2 and steps.
+        remarks: what is to be said of Table 1.
+        commands: that run the trials again.
     """
     timed = results.timings.loc[results.timings["mode"] == "virtual", "device"]
     return fill(
@@ -36,11 +44,9 @@ def page(
         provenance=summary.provenance(results.trials),
         charts={name: draw(name, chart) for name, chart in charts.items()},
         tables=tables,
-        remarks=[
-            *summary.at_chance(results.trials, results.table1()),
-            *summary.lost(results.trials, results.epochs, results.timings),
-        ],
+        remarks=remarks,
         unfinished=summary.unfinished(results.trials),
-        commands=reproduce.commands(results.trials, results.timings),
+        commands=commands,
+        most_commands=reproduce.MOST_SHOWN,
         origin=reproduce.origin(results.trials),
     )

@@ -1,20 +1,13 @@
-"""The tables as text: Markdown, LaTeX, and for the terminal."""
+"""The tables of the report as text."""
 
-import re
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 import pandas as pd
-import rich.box
-from markupsafe import Markup
-from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from analysis import published
 from analysis.configuration import (
+    HEADINGS,
+    TEARING,
     dataset_name,
     heading,
     identify,
@@ -22,21 +15,11 @@ from analysis.configuration import (
     one_row_each,
     strategy_name,
 )
-from analysis.markup import fill
+from analysis.legible import MAX_OPTIONS, MAX_ROWS, best, in_all, telling
 from analysis.measure import COLUMNS, SEVERAL, Measure, measure_of
 from analysis.summary import BLIND
+from analysis.text_table import MISSING, NOT_REACHED, TextTable
 from analysis.time_to_error import UNITS, time_unit
-
-MISSING = "–"
-NOT_REACHED = "not reached"
-INDENT = 2
-LATEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≤": r"$\leq$"}
-"""Signs that pdfLaTeX does not know as text."""
-
-HEADING_WIDTH = 12
-LONG_WORD = 16
-"""Characters from which on even a single word is folded rather than the table too wide."""
-LONG_TEXT = 30
 
 HOPELESS = "hopeless: C^j shows the same of all samples, --preprocess auto does not"
 
@@ -45,84 +28,10 @@ REACHED = ["seconds", "epoch", "reached", "n", "first"]
 STEP_COLUMNS = {"paper_sum": "Paper's sum", "critical_path": "Critical path", "step": "Measured"}
 
 
-@dataclass(frozen=True)
-class TextTable:
-    """A table ready to be read.
-
-    Attributes:
-        name: "Table 1".
-        title: what it shows, one line.
-        cells: text, one row a line.
-        note: what the numbers are and how they came about.
-        spare: names of columns that a narrow terminal does without, the first ones first.
-    """
-
-    name: str
-    title: str
-    cells: pd.DataFrame
-    note: str
-    spare: Sequence[str] = ()
-
-    def markdown(self) -> str:
-        """Return a pipe table with the note beneath; the note alone where there is no row."""
-        if self.cells.empty:
-            return self.note
-        cells = self.cells.map(lambda text: text.replace("|", r"\|"))
-        align = ["right" if _right(self.cells[name]) else "left" for name in self.cells]
-        table = cells.to_markdown(index=False, disable_numparse=True, colalign=align)
-        return f"{table}\n\n{self.note}"
-
-    def html(self) -> Markup:
-        """Return a table that scrolls in its own box with the note beneath; the note alone without rows."""
-        right = [_right(self.cells[name]) for name in self.cells]
-        return fill("table.html", table=self, cells=self.cells.to_dict("split"), right=right)
-
-    def latex(self) -> str:
-        """Return a ``table`` environment with caption, in need of the package booktabs."""
-        styled = self.cells.style.hide(axis="index").format(escape="latex")
-        text = styled.format_index(escape="latex", axis="columns").to_latex(
-            hrules=True,
-            column_format="".join("r" if _right(self.cells[name]) else "l" for name in self.cells),
-            caption=re.sub(r"([%&#_$])", r"\\\1", f"{self.title}. {self.note}"),
-            label=f"tab:{self.name.replace(' ', '').lower()}",
-            position_float="centering",
-        )
-        for sign, command in LATEX.items():
-            text = text.replace(sign, command)
-        return f"% needs \\usepackage{{booktabs}}\n{text}"
-
-    def rich(self, width: int = 80) -> Group | Text:
-        """Return the table between title and note; the note alone where there is no row.
-
-        Args:
-            width: of the terminal, in characters.
-        """
-        if self.cells.empty:
-            return Text(f"{self.name}: {self.note}")
-        cells = self.cells
-        for column in self.spare:
-            if _room(cells) > width:
-                cells = cells.drop(columns=column)
-        heading, note = Text(f"\n{self.name}: {self.title}", "bold"), Text(self.note, "dim")
-        if _room(cells, folded=True) > width:
-            return Group(heading, "", *_paragraphs(cells, width - INDENT), "", note)
-        table = Table(box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False)
-        for name in cells:
-            right = _right(cells[name])
-            table.add_column(
-                _folded(str(name)),
-                justify="right" if right else "left",
-                no_wrap=right or all(" " not in text and len(text) <= LONG_WORD for text in cells[name]),
-                overflow="fold",
-            )
-        for row in cells.itertuples(index=False):
-            table.add_row(*(Text(cell) for cell in row))
-        return Group(heading, "", table, "", note)
-
-
 def text_table1(table: pd.DataFrame) -> TextTable:
-    """Render `analysis.tables.table1`; columns without any value are left out."""
-    described = table.columns[: table.columns.get_loc("error")]
+    """Render `analysis.tables.table1`; columns without any value are left out, and of many rows the worse."""
+    n_rows, described = len(table), table.columns[: table.columns.get_loc("error")]
+    table = table[best(table["error"].where(table["better"] != "higher", -table["error"]), MAX_ROWS)]
     cells = _texts(table, described.drop(["network", "depth", "n_subnetworks"]))
     datasets = table["dataset"].unique()
     spare = _redundant(cells, "N_c", "Strategy", *(["Data set"] if len(datasets) == 1 else []))
@@ -169,11 +78,15 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):
         note += " Nothing here is comparable to the paper's ResNet-1001 on CIFAR-10 and CIFAR-100."
+    note += _unnamed(described, "table1.csv")
+    note += in_all(len(table), n_rows, "configurations", "; table1.csv has all")
     return _table("Table 1", "Error rates" if measure.metric == "error" else title, cells, note, spare)
 
 
 def text_table2(table: pd.DataFrame) -> TextTable:
-    """Render `analysis.tables.table2` in milliseconds."""
+    """Render `analysis.tables.table2` in milliseconds; of many rows the largest speed-ups."""
+    n_rows = len(table)
+    table = table[best(-table["speed_up"], MAX_ROWS)]
     cells, where = _described(table)
     spare = [*_redundant(cells, "N_c"), "Postprocessing", "Preprocessing", "Published total"]
     for column in ["preprocessing", "parallel_subnetworks", "coarse_network", "postprocessing"]:
@@ -198,6 +111,8 @@ def text_table2(table: pd.DataFrame) -> TextTable:
             f" Published: {published.SOURCE}, Table 2, batch of {published.BATCH_SIZE} on one "
             f"{published.DEVICE}: across devices and batches compare speed-ups, not times."
         )
+    note += _unnamed(table.columns[: table.columns.get_loc("device")], "table2.csv")
+    note += in_all(len(table), n_rows, "configurations", "; table2.csv has all")
     return _table("Table 2", "Gradient calculating time", cells, note, spare)
 
 
@@ -208,7 +123,8 @@ def text_cuts(trials: pd.DataFrame) -> TextTable:
         return TextTable("Cuts", title, pd.DataFrame(), "Nothing is known of any cut.")
     runs = identify(trials.dropna(subset="variety"))
     rows, columns = one_row_each(runs)
-    least = runs.groupby("configuration")["variety"].min().reindex(rows.index)
+    n_rows, least = len(rows), runs.groupby("configuration")["variety"].min().reindex(rows.index)
+    rows, least = rows[shown := best(least, MAX_ROWS)], least[shown]
     cells = _texts(rows, [name for name in columns if name not in {"network", "depth", "n_subnetworks"}])
     cells["Variety"] = [_number(value, ".3f") for value in least]
     cells["Verdict"] = [HOPELESS if value < BLIND else "nothing against it" for value in least]
@@ -217,11 +133,18 @@ def text_cuts(trials: pd.DataFrame) -> TextTable:
         "differs least: 0 where a subnetwork sees the same of all samples, at most 1. A larger one "
         "does not promise a smaller error."
     )
+    if len(rows) < n_rows:
+        note += f" Shown: the {len(rows)} of {n_rows:,} configurations with the smallest."
     return _table("Cuts", title, cells, note, _redundant(cells, "N_c", "Strategy"))
 
 
 def text_steps(table: pd.DataFrame) -> TextTable:
-    """Render `analysis.steps.steps` in milliseconds, or in seconds from ten on, and in megabytes."""
+    """Render `analysis.steps.steps` in milliseconds, or in seconds from ten on, and in megabytes.
+
+    Of many rows it has the largest speed-ups.
+    """
+    n_rows, speed_ups = len(table), table[[f"{measure}_speed_up" for measure in STEP_COLUMNS]]
+    table = table[best(-speed_ups.max(axis="columns"), MAX_ROWS)]
     cells, where = _described(table)
     redundant = _redundant(cells, "N_c")
     quartiles = {name: f"{name}: quartiles" for name in STEP_COLUMNS.values()}
@@ -253,6 +176,8 @@ def text_steps(table: pd.DataFrame) -> TextTable:
             "included. Sent: MB that all actors send in a step. Peak: MB of memory that training takes in "
             "the largest actor."
         )
+    note += _unnamed(table.columns[: table.columns.get_loc("device")], "steps.csv")
+    note += in_all(len(table), n_rows, "configurations", "; steps.csv has all")
     spare = [*quartiles.values(), *redundant, "Peak", "Sent"]
     return _table("Step times", "Predicted and measured", cells, note, spare)
 
@@ -261,6 +186,12 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
     """Render `analysis.time_to_error.time_to_error`, a column per error, in one unit of time."""
     described = table.columns[: table.columns.get_loc("threshold")]
     rows = table.assign(row=table.groupby(list(described), dropna=False, sort=False).ngroup())
+    n_rows = rows["row"].nunique()
+    if n_rows > MAX_ROWS:  # where the hardest of the errors are reached, and then where soonest
+        hardest = rows["threshold"].where(rows["better"] != "higher", -rows["threshold"])
+        ranks = rows.assign(hardest=hardest.where(rows["reached"] > 0)).sort_values(["hardest", "seconds"])
+        rows = rows[rows["row"].isin(ranks["row"].drop_duplicates().head(MAX_ROWS))]
+        table = rows.drop(columns="row")
     cells = _texts(
         rows.drop_duplicates("row").set_index("row"),
         described.drop(["network", "depth", "n_subnetworks"]),
@@ -284,6 +215,8 @@ def text_time_to_error(table: pd.DataFrame) -> TextTable:
         if len(table)
         else "No epoch has been recorded yet."
     )
+    note += _unnamed(described, "time_to_error.csv")
+    note += in_all(len(cells), n_rows, "configurations", "; time_to_error.csv has all")
     return _table("Time to error", "Which N gets there first", cells, note, [])
 
 
@@ -299,11 +232,28 @@ def _described(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Columns as text; of options that differ the most telling ones."""
+    columns = list(columns)
+    if len(others := _options(columns)) > MAX_OPTIONS:
+        left_out = {*others} - {*telling(table, others)}
+        columns = [column for column in columns if column not in left_out]
     cells = pd.DataFrame(index=table.index)
     for column in columns:
         name = {"dataset": dataset_name, "strategy": strategy_name}.get(column, str)
         cells[heading(column)] = [MISSING if pd.isna(value) else name(value) for value in table[column]]
     return cells
+
+
+def _options(columns: Iterable[str]) -> list[str]:
+    """Those of the columns that may be left out, if they are many."""
+    always = {*TEARING, *HEADINGS, "dataset", "network", "depth", "device", "batch_size"}
+    return [column for column in columns if column not in always]
+
+
+def _unnamed(columns: Iterable[str], file: str) -> str:
+    """A sentence on options that have no column, after a blank; nothing where all have."""
+    n = len(_options(columns))
+    return f" Named: {MAX_OPTIONS} of {n} options that differ; {file} has all." if n > MAX_OPTIONS else ""
 
 
 def _table(name: str, title: str, cells: pd.DataFrame, note: str, spare: Iterable[str]) -> TextTable:
@@ -320,32 +270,6 @@ def _redundant(cells: pd.DataFrame, *names: str) -> list[str]:
         if name in cells and not cells.drop(columns=[*redundant, name]).duplicated().any():
             redundant.append(name)
     return redundant
-
-
-def _folded(name: str) -> str:
-    """A column's name, on as many lines as it takes."""
-    return textwrap.fill(name, HEADING_WIDTH, break_long_words=False)
-
-
-def _room(cells: pd.DataFrame, *, folded: bool = False) -> int:
-    """Characters that a table takes: with long texts folded, or at the least, with every text folded."""
-    longest = LONG_WORD if folded else LONG_TEXT
-    room = len(cells.columns) - 1
-    for name, column in cells.items():
-        texts = " ".join(column).split() if folded and not _right(column) else column
-        room += max(min(len(text), longest) for text in [*_folded(str(name)).splitlines(), *texts])
-    return room
-
-
-def _paragraphs(cells: pd.DataFrame, width: int) -> Iterator[Text | Padding]:
-    """A paragraph a row: what it is about, and its values beside their names, or below if they are long."""
-    name, *headings = cells.columns
-    for row in cells.itertuples(index=False):
-        yield Text(f"{name} = {row[0]}" if _right(cells[name]) else row[0], "bold")
-        for what, value in zip(headings, row[1:], strict=True):
-            if value not in ("", MISSING):
-                line = f"{what}: {value}"
-                yield Padding(Text(line if len(line) <= width else f"{what}:\n{value}"), (0, 0, 0, INDENT))
 
 
 def _number(value: float, spec: str = ".2f", *, sign: str = "") -> str:
@@ -380,8 +304,3 @@ def _significant(value: float, *, sign: str = "") -> str:
 def _interval(difference: float, low: float, high: float, *, number: Callable[..., str]) -> str:
     text, low_text, high_text = (number(value, sign="+") for value in (difference, low, high))
     return text if pd.isna(low) else f"{text} [{low_text}, {high_text}]"
-
-
-def _right(column: pd.Series) -> bool:
-    """Numbers stand to the right."""
-    return all(re.match(rf"[−–+\d]|{NOT_REACHED}", text) for text in column)

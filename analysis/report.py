@@ -66,12 +66,14 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
 
     files: list[Path] = []
     sections = [f"# {results.store.resolve().name}", *sentences(answers)]
-    sections += summary.at_chance(results.trials, table1)
+    at_chance = summary.at_chance(results.trials, table1)
+    lost = summary.lost(results.trials, results.epochs, results.timings)
+    sections += at_chance
     for name, chart in charts.items():
         sections += [f"## {FIGURES[name]}", f"![{FIGURES[name]}]({name}.png)"]
         if name == "worth_it":
             sections += [chart.note, summary.progress(results.trials), *summary.data_sets(results.trials)]
-            sections += summary.lost(results.trials, results.epochs, results.timings)
+            sections += lost
         files += [folder / f"{name}.png", folder / f"{name}.svg"]
         figure = chart.figure()
         figure.savefig(files[-2], dpi=200)
@@ -94,13 +96,16 @@ def write_report(store: str | Path, out: str | Path | None = None) -> list[Path]
     if len(results.trials):
         facts = summary.headlines(results.trials) | summary.provenance(results.trials)
         sections += ["## What was run", _markdown(pd.DataFrame(facts.items(), columns=["", "Values"]))]
-    if len(lost := summary.unfinished(results.trials)):
-        sections += ["## Trials that did not finish", _markdown(lost)]
+    if len(unfinished := summary.unfinished(results.trials)):
+        sections += ["## Trials that did not finish", _markdown(unfinished)]
     if commands := reproduce.commands(results.trials, results.timings):
         sections += ["## To reproduce", reproduce.origin(results.trials)]
-        sections += [f"```sh\n{command}\n```" for command in commands]
+        sections += [f"```sh\n{command}\n```" for command in commands[: reproduce.MOST_SHOWN]]
+        if len(commands) > reproduce.MOST_SHOWN:
+            sections.append(f"These are {reproduce.MOST_SHOWN} of {len(commands):,} commands.")
     texts = {name: text for name, (_, text) in tables.items()} | {"cuts": cuts}
-    html = page(results, sentences(answers), charts, texts)
+    remarks = [*at_chance, *lost]
+    html = page(results, sentences(answers), charts, texts, remarks=remarks, commands=commands)
     for name, content in {"report.md": "\n\n".join(sections) + "\n", "report.html": html}.items():
         files.append(folder / name)
         files[-1].write_text(content, encoding="utf-8")

@@ -1,8 +1,7 @@
 """The commands that run the trials of a store again."""
 
 import shlex
-from collections.abc import Callable, Iterator
-from operator import eq
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
@@ -20,6 +19,10 @@ OPTIONAL = (
 ONE_LIST = ("milestones",)
 """Options that take one list for all trials of a command."""
 NEW_STORE = "results/reproduced"
+MOST_SHOWN = 10
+"""Commands in the report."""
+MOST_COMPARED = 100
+"""Commands up to which each is compared with each, in search of fewer: nobody reads more."""
 
 Values = tuple[str, ...] | None
 Box = dict[str, Values]
@@ -38,8 +41,9 @@ def commands(trials: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
     """
     if trials.empty:
         return []
-    boxes = list(_boxes(trials))
-    boxes = _merged(_merged(boxes, eq), _compatible)
+    boxes = _equal_merged(list(_boxes(trials)))
+    if len(boxes) <= MOST_COMPARED:
+        boxes = _merged(boxes)
     kinds = set(device_kinds(trials).dropna())
     repeats = timings.loc[timings["mode"] == "virtual", "repeat"].max()
     how: Box = {
@@ -84,20 +88,45 @@ def _compatible(one: Values, other: Values) -> bool:
     return one is None or other is None or one == other
 
 
-def _merged(boxes: list[Box], agree: Callable[[Values, Values], bool]) -> list[Box]:
-    """Unite boxes that differ in the values of one option alone; what agrees decides ``agree``.
+def _in_turn(box: Box) -> list[str]:
+    """The options in the order in which boxes are united by them.
 
     N comes last: N = 1, for which most options have no effect, then joins what is united already.
     """
     last = ["seed", "n_subnetworks"]
-    for option in [*(o for o in boxes[0] if o not in {*last, *ONE_LIST}), *last]:
+    return [*(o for o in box if o not in {*last, *ONE_LIST}), *last]
+
+
+def _united(values: Iterable[Values]) -> Values:
+    """All values of one option, the short ones first."""
+    there = {text for one in values for text in one or ()}
+    return tuple(sorted(there, key=lambda text: (len(text), text))) or None
+
+
+def _equal_merged(boxes: list[Box]) -> list[Box]:
+    """Unite boxes that differ in the values of one option alone, all others being equal."""
+    differ = [
+        option for option in _in_turn(boxes[0]) if any(box[option] != boxes[0][option] for box in boxes)
+    ]
+    differ_too = [o for o in ONE_LIST if any(box[o] != boxes[0][o] for box in boxes)]
+    for option in differ:
+        alike: dict[tuple[Values, ...], list[Box]] = {}
+        for box in boxes:
+            alike.setdefault(tuple(box[o] for o in (*differ, *differ_too) if o != option), []).append(box)
+        boxes = [same[0] | {option: _united(box[option] for box in same)} for same in alike.values()]
+    return boxes
+
+
+def _merged(boxes: list[Box]) -> list[Box]:
+    """The same, where others may be without effect in one of two boxes."""
+    for option in _in_turn(boxes[0]):
         united: list[Box] = []
         for box in boxes:
             for other in united:
-                if all(agree(box[o], other[o]) for o in box if o != option):
+                if all(_compatible(box[o], other[o]) for o in box if o != option):
+                    values = _united([other[option], box[option]])
                     other |= {o: other[o] or box[o] for o in box}
-                    values = {*(other[option] or ()), *(box[option] or ())}
-                    other[option] = tuple(sorted(values, key=lambda text: (len(text), text))) or None
+                    other[option] = values
                     break
             else:
                 united.append(dict(box))

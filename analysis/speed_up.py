@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from analysis import published
 from analysis.chart import MARKERS, N_AXIS, Chart, Panel, finish, shade
 from analysis.configuration import timed_families, variants
+from analysis.legible import MAX_PANELS, left_out
 
 MEASURES: dict[str, tuple[str, dict[str, Any]]] = {
     "paper_sum": ("paper's sum (virtual)", {"linestyle": ":", "markerfacecolor": "white"}),
@@ -41,7 +42,8 @@ def speed_up(steps: pd.DataFrame) -> Chart:
     ]
     if not panels:
         return Chart([], "A speed-up takes steps at N = 1 and at another N, trained or timed.")
-    return Chart(panels, "Medians; bars: from quartile to quartile.")
+    note = "Medians; bars: from quartile to quartile."
+    return Chart(panels[:MAX_PANELS], note + left_out(len(panels)))
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, tearing: list[str]) -> None:

@@ -5,6 +5,7 @@ import textwrap
 import pandas as pd
 
 from analysis.configuration import DATA, RUN, config_columns, dataset_name, heading, identify, network_name
+from analysis.legible import MAX_OPTIONS, MAX_ROWS, MAX_SENTENCES, MAX_VALUES, listed
 
 MAX_REASON = 300
 MOST_NAMES = 3
@@ -90,8 +91,8 @@ def provenance(trials: pd.DataFrame) -> dict[str, str]:
 
 
 def unfinished(trials: pd.DataFrame) -> pd.DataFrame:
-    """One row a trial that failed or diverged, as text: which, and why."""
-    named = identify(trials[~trials["status"].isin(["finished", "running"])])
+    """One row a trial that failed or diverged, as text: which, and why; of many the first ones."""
+    named = identify(trials[~trials["status"].isin(["finished", "running"])]).head(MAX_ROWS)
     return pd.DataFrame(
         {
             "Trial": named["trial_id"],
@@ -124,13 +125,15 @@ def at_chance(trials: pd.DataFrame, table1: pd.DataFrame) -> list[str]:
     sentences = []
     rates = rows["metric"] == "error"
     for row in rows[rates & (rows["error"] >= limit) & (rows["serial"] < limit)].to_dict("records"):
-        which = [row["label"], *(f"{heading(c)} = {row[c]}" for c in varying if pd.notna(row[c]))]
+        values = (f"{heading(c)} = {row[c]}" for c in varying if pd.notna(row[c]))
+        which = filter(None, [row["label"], listed(values, MAX_OPTIONS)])
         sentences.append(
             f"{', '.join(which)}: {row['error']:.1f} % error on {dataset_name(row['dataset'])} is chance "
             f"({row['n_classes']:.0f} classes) while N = 1 has {row['serial']:.1f} %: "
             "try --preprocess stem, --coarse shortcut or a lower --learning-rate."
         )
-    return sentences
+    more = len(sentences) - MAX_SENTENCES
+    return sentences[:MAX_SENTENCES] + [f"{more:,} more configurations are at chance."] * (more > 0)
 
 
 def lost(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
@@ -145,19 +148,18 @@ def lost(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> l
         ),
     }
     return [
-        f"{what} of finished trials are missing in the store, {_shortened(which)}: {remedy}."
+        f"{what} of finished trials are missing in the store, {listed(which, MOST_NAMES)}: {remedy}."
         for what, (found, remedy) in kinds.items()
         if (which := list(finished.index[found.reindex(finished.index).fillna(0) < finished]))
     ]
 
 
-def _shortened(names: list[str]) -> str:
-    return ", ".join(names[:MOST_NAMES]) + f" and {len(names) - MOST_NAMES} more" * (len(names) > MOST_NAMES)
-
-
 def _values(column: pd.Series) -> str:
-    """The distinct values, in order."""
-    return ", ".join(map(str, column.dropna().drop_duplicates().sort_values()))
+    """The distinct values, in order; of many numbers the first and the last."""
+    values = column.dropna().drop_duplicates().sort_values()
+    if len(values) > MAX_VALUES and pd.api.types.is_numeric_dtype(values):
+        return f"{values.iloc[0]} to {values.iloc[-1]} ({len(values):,} values)"
+    return listed(map(str, values))
 
 
 def _devices(devices: pd.Series) -> str:

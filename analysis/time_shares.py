@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.chart import N_AXIS, Chart, Panel, finish
 from analysis.configuration import heading, timed_families, variants
+from analysis.legible import MAX_PANELS, left_out
 
 SHARES: dict[str, dict[str, Any]] = {
     "preprocessing": {"color": "#d55e00", "hatch": "//"},
@@ -35,7 +36,8 @@ def time_shares(table2: pd.DataFrame) -> Chart:
     ]
     if not panels:
         return Chart([], "No gradient has been timed yet.")
-    return Chart(panels, "Medians; thin bars: quartiles of the total; above them: speed-up over N = 1.")
+    note = "Medians; thin bars: quartiles of the total; above them: speed-up over N = 1."
+    return Chart(panels[:MAX_PANELS], note + left_out(len(panels)))
 
 
 def _draw(axes: Axes, rows: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ there already. Then each reader runs in a process of its own: seconds, and the m
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from analysis.reading import read_table, sealed_parquet
 from orchestrator.config import TrialConfig, config_columns
 from orchestrator.storage.provenance import versions
 from orchestrator.storage.store import Row, Store
@@ -28,13 +31,22 @@ MODULES = {
         "-c",
         "import sys; from orchestrator.storage.store import Store; Store(sys.argv[1]).set_aside_damaged()",
     ],
+    "what is left to run": [
+        "-c",
+        "import sys; from orchestrator.storage.store import Store; s = Store(sys.argv[1]); "
+        "s.set_aside_damaged(); rows = s.read_all('trials'); ids = [row['trial_id'] for row in rows]; "
+        "[s.values(k, c, ids) for k, c in (('trials', 'status'), ('epochs', 'epoch'), ('timings', 'mode'))]",
+    ],
     "report": ["-m", "analysis.report"],
 }
 """By name, what the interpreter is given before the store's path."""
 
 
-def write(path: Path, n_trials: int, n_epochs: int) -> None:
-    """Fill a store; what is there already stays."""
+def write(path: Path, n_trials: int, n_epochs: int, n_options: int = 0) -> None:
+    """Fill a store; what is there already stays.
+
+    With options, each trial has so many more columns, of which every setting has other values.
+    """
     store = Store(path)
     made_with = versions()
     for number in range(n_trials):
@@ -49,6 +61,16 @@ def write(path: Path, n_trials: int, n_epochs: int) -> None:
         now = datetime.now(UTC)
         row = columns | made_with | {"trial_id": trial_id, "status": "finished", "error": ""}
         store.write("trials", trial_id, [row | {"started": now, "finished": now}])
+        if n_options:
+            _add_options(path / "trials" / f"{trial_id}.parquet", setting, n_options)
+
+
+def _add_options(file: Path, setting: int, n: int) -> None:
+    """What a later version's store may hold: options of which this one does not know."""
+    table, chance = read_table(file), np.random.default_rng(setting)
+    for number, value in enumerate(chance.integers(5, size=n).tolist()):
+        table = table.append_column(f"option_{number:03d}", pa.array([value] * table.num_rows))
+    file.write_bytes(sealed_parquet(table.replace_schema_metadata()))
 
 
 def _epochs(trial_id: str, seed: int, n: int) -> list[Row]:
@@ -73,17 +95,25 @@ def _epochs(trial_id: str, seed: int, n: int) -> list[Row]:
 
 
 def measure(arguments: list[str]) -> dict[str, Any]:
-    """Seconds, the most memory (MB) and the exit status of a process of this interpreter."""
+    """Seconds, those of a processor, the most memory (MB) and the exit status of a Python process."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     status, most = Path(f"/proc/{process.pid}/status"), 0.0
+    before = os.times()
     # Not from wait4(): what that tells begins with the memory of this process at the fork.
     while process.poll() is None:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 most = int(line.split()[1]) / 1024
         time.sleep(0.02)
-    return {"seconds": time.perf_counter() - start, "MB": most, "status": process.returncode}
+    after = os.times()
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return {
+        "seconds": time.perf_counter() - start,
+        "processor": busy,
+        "MB": most,
+        "status": process.returncode,
+    }
 
 
 def main() -> None:
@@ -92,15 +122,20 @@ def main() -> None:
     )
     parser.add_argument("--trials", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--options", type=int, default=0, help="columns of options that vary, beside ours")
     parser.add_argument("--store", type=Path, default=Path("results/large_store"))
     parser.add_argument("--only", nargs="+", choices=MODULES, default=list(MODULES))
     asked = parser.parse_args()
     start = time.perf_counter()
-    write(asked.store, asked.trials, asked.epochs)
-    print(f"written in {time.perf_counter() - start:.0f} s\n\n| | seconds | MB | status |\n|:--|--:|--:|--:|")
+    write(asked.store, asked.trials, asked.epochs, asked.options)
+    print(f"written in {time.perf_counter() - start:.0f} s\n")
+    print("| | seconds | of a processor | MB | status |\n|:--|--:|--:|--:|--:|")
     for name in asked.only:
         of = measure([*MODULES[name], str(asked.store)])
-        print(f"| {name} | {of['seconds']:.1f} | {of['MB']:.0f} | {of['status']} |", flush=True)
+        print(
+            f"| {name} | {of['seconds']:.1f} | {of['processor']:.1f} | {of['MB']:.0f} | {of['status']} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from benchmarks.gang_steps import TIMEOUT, in_ms
-from benchmarks.waiting import BATCH_SIZE, job_of, path_of
+from benchmarks.waiting import BATCH_SIZE, job_of, seconds_of
 from orchestrator import cluster
 from orchestrator.actors.gang import Gang
 from orchestrator.data.datasets import load_dataset
@@ -92,7 +92,7 @@ def trials(n: int, store: Path) -> None:
 def actors(n: int, steps: int) -> None:
     """Start one gang of ``n`` actors, one of them the driver, and print what that takes."""
     images = load_dataset(f"synthetic:1x4x4x4x{BATCH_SIZE * steps}")
-    job = job_of(n - 1, images)
+    job = job_of("parareal", n - 1, 0.0, images)
     cluster.connect(None)
     group = placement_group(job.resources.bundles)
     data = ray.put(images)
@@ -109,7 +109,7 @@ def actors(n: int, steps: int) -> None:
         remove_placement_group(group)
         cluster.disconnect()
     ended = time.perf_counter() - ending
-    path, steady = path_of(n - 1), reports["driver"].step_seconds[2:]
+    path, steady = seconds_of(job, 0.0, 1), reports["driver"].step_seconds[2:]
     print(
         f"{n} actors: connected after {connected:.1f} s; steps of {in_ms(steady)} "
         f"ms, critical path {1e3 * path:.0f} ms; all processes {memory / 1e9:.1f} GB; ended in {ended:.1f} s"

@@ -8,7 +8,7 @@ from orchestrator.config import TrialConfig
 from orchestrator.config.option import BEFORE
 from orchestrator.data.datasets import is_own
 from orchestrator.data.source import ENCODED
-from orchestrator.storage.store import Row, Store
+from orchestrator.storage.store import Store
 from orchestrator.trial import Job
 
 _SAME_IMAGES = (
@@ -16,6 +16,8 @@ _SAME_IMAGES = (
     *("validation_fraction", "image_size", "image_mode"),
 )
 """Options that decide which images a trial sees."""
+
+_FINGERPRINTS = ("data_fingerprint", "code_fingerprint", "data_code_fingerprint")
 
 
 def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bool = False) -> None:
@@ -29,10 +31,17 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
     Raises:
         ValueError: one had; says what can be done.
     """
-    rows = store.read_all("trials")
+    rows = _Rows(store.read_all("trials"))
+    seen: set[tuple[Any, ...]] = set()
     for job in jobs:
         now = job.data
-        theirs = [row for row in rows if _agree(row, job.config, _SAME_IMAGES)]
+        # Of jobs that differ in training alone one answers for all, if none has weights of its own.
+        fingerprints = (now.get(name) for name in _FINGERPRINTS)
+        alike = (*_of(job.config, (*_SAME_IMAGES, "network", "task")), *fingerprints)
+        if job.config.initial is None and alike in seen:
+            continue
+        seen.add(alike)
+        theirs = rows.of(job.config, _SAME_IMAGES)
         kept = job.config.dataset.partition(":")[0] not in ENCODED  # known by its name
         if changed := _others(theirs, "data_fingerprint", now, kept=kept):
             raise ValueError(
@@ -41,7 +50,7 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
                 f"{now['data_fingerprint']}): give --store another folder, or bring back the images and "
                 "labels of that time"
             )
-        same = [row for row in rows if row["trial_id"] == job.config.trial_id]
+        same = rows.by_id.get(job.config.trial_id, [])
         if _others(same, "initial_fingerprint", now, kept=True):
             raise ValueError(
                 f"--initial {job.config.initial} holds other weights than {job.config.trial_id} in "
@@ -53,7 +62,7 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
             ("code_fingerprint", own, ("network", "task")),
             ("data_code_fingerprint", of_data, _SAME_IMAGES),
         ):
-            theirs = [row for row in rows if _agree(row, job.config, options)]
+            theirs = rows.of(job.config, options)
             changed = _others(theirs, column, now, kept=not names)
             if changed and not accept_changed_code:
                 raise ValueError(
@@ -63,13 +72,29 @@ def refuse_changed(jobs: Iterable[Job], store: Store, *, accept_changed_code: bo
                 )
 
 
-def _agree(row: Row, config: TrialConfig, columns: Iterable[str]) -> bool:
-    """Whether a row and a trial have the same values; of an option younger than the row what was before."""
-    before = {option.name: option.metadata.get(BEFORE) for option in fields(TrialConfig)}
-    return all(
-        (before[column] if row[column] is None else row[column]) == getattr(config, column)
-        for column in columns
-    )
+class _Rows:
+    """Rows of trials, found by their values."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._rows = rows
+        self._before = {option.name: option.metadata.get(BEFORE) for option in fields(TrialConfig)}
+        self._found: dict[tuple[str, ...], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
+        self.by_id: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            self.by_id.setdefault(row["trial_id"], []).append(row)
+
+    def of(self, config: TrialConfig, columns: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Those with a trial's values; of an option younger than the row what was before."""
+        if columns not in self._found:
+            by_values = self._found.setdefault(columns, {})
+            for row in self._rows:
+                values = (self._before[c] if row[c] is None else row[c] for c in columns)
+                by_values.setdefault(tuple(values), []).append(row)
+        return self._found[columns].get(_of(config, columns), [])
+
+
+def _of(config: TrialConfig, columns: Iterable[str]) -> tuple[Any, ...]:
+    return tuple(getattr(config, column) for column in columns)
 
 
 def _others(

@@ -252,17 +252,17 @@ def tear_as_asked(
 
 def pending(jobs: list[Job], store: Store) -> list[Job]:
     """The jobs whose result the store does not hold, or no more; a diverged trial would diverge again."""
-    return [job for job in jobs if not _is_done(job.config, store)]
+    statuses = store.values("trials", "status", [job.config.trial_id for job in jobs])
+    ended = {trial_id for trial_id, status in statuses.items() if status in (["finished"], ["diverged"])}
+    epochs = store.values("epochs", "epoch", ended)
 
+    def is_done(config: TrialConfig) -> bool:
+        there = {*epochs.get(config.trial_id, ())}
+        # Where the loss was not finite, that epoch is the last.
+        last = config.epochs if statuses.get(config.trial_id) == ["finished"] else max(there, default=1)
+        return config.trial_id in ended and there >= set(range(1, last + 1))
 
-def _is_done(config: TrialConfig, store: Store) -> bool:
-    status = store.status(config.trial_id)
-    if status not in ("finished", "diverged"):
-        return False
-    there = {row["epoch"] for row in store.read("epochs", config.trial_id)}
-    # Where the loss was not finite, that epoch is the last.
-    last = config.epochs if status == "finished" else max(there, default=1)
-    return there >= set(range(1, last + 1))
+    return [job for job in jobs if not is_done(job.config)]
 
 
 def untimed(jobs: list[Job], store: Store) -> list[Job]:
@@ -270,6 +270,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
 
     Seeds and training settings make no difference to a component's time.
     """
+    modes = store.values("timings", "mode", [job.config.trial_id for job in jobs])
     timed: set[tuple[object, ...]] = set()
     chosen: dict[tuple[object, ...], Job] = {}
     for job in jobs:
@@ -291,7 +292,7 @@ def untimed(jobs: list[Job], store: Store) -> list[Job]:
             ),
             *(job.tearing.sizes, config.coarse, config.n_coarse_units, config.preprocess),
         )
-        if any(row["mode"] == "virtual" for row in store.read("timings", config.trial_id)):
+        if "virtual" in modes.get(config.trial_id, ()):
             timed.add(key)
         chosen.setdefault(key, job)
     return [job for key, job in chosen.items() if key not in timed]
@@ -313,6 +314,7 @@ def plan_table(plan: Plan, store: Store | None) -> Group:
     """The plan for a reader: what the data sets are, and a row for each distinct trial but for its seed."""
     groups = _by_seed(plan.jobs)
     trials = pd.DataFrame([_columns(jobs[0]) for jobs in groups], dtype=object)
+    left = {id(job) for job in (plan.jobs if store is None else pending(plan.jobs, store))}
     cells = []
     for label, jobs in zip(short_labels(trials), groups, strict=True):
         config, tearing, resources = jobs[0].config, jobs[0].tearing, jobs[0].resources
@@ -326,7 +328,7 @@ def plan_table(plan: Plan, store: Store | None) -> Group:
                 f"{tearing.n_parameters:,}",
                 f"{_largest_share(jobs[0]):,}",
                 f"{resources.n_places} × {each}",
-                f"{0 if store is None else len(jobs) - len(pending(jobs, store))}/{len(jobs)}",
+                f"{sum(id(job) not in left for job in jobs)}/{len(jobs)}",
             )
         )
     networks = ", ".join(dict.fromkeys(job.tearing.network.name for job in plan.jobs))

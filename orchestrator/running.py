@@ -183,8 +183,9 @@ def prepare(sweep: Sweep, options: Options, console: Console) -> Prepared:
         compare=uncompared(timed, store, available.cpus),
     )
     named = labels(plan.jobs)
-    for trial_id in (job.config.trial_id for job in missing.train):
-        if store.status(trial_id) in ("finished", "diverged"):
+    trained = store.values("trials", "status", [job.config.trial_id for job in missing.train])
+    for trial_id, status in trained.items():
+        if status in (["finished"], ["diverged"]):
             say(console, f"{named[trial_id]}: epochs are missing in the store: it is trained again")
     return Prepared(
         plan=plan,
@@ -243,6 +244,7 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
     from analysis import load  # long to import, with all that reports take
     from analysis.report import print_tables, write_report
 
+    store.gather()
     print_tables(load(store.path), console)
     unfinished = _unfinished(plan, store)
     for line in unfinished:
@@ -258,8 +260,10 @@ def conclude(plan: Plan, store: Store, console: Console) -> int:
 def _unfinished(plan: Plan, store: Store) -> list[str]:
     """What is to be said of each trial without a result."""
     lines = []
+    statuses = store.values("trials", "status", [job.config.trial_id for job in plan.jobs])
     for trial_id, label in labels(plan.jobs).items():
-        if (status := store.status(trial_id)) != "finished":
+        (status,) = statuses.get(trial_id, [None])
+        if status != "finished":
             error = store.read("trials", trial_id)[0]["error"] if status else "nothing of it could be stored"
             lines.append(f"{label}: {status or 'failed'}: {error or 'its end could not be stored'}")
     return lines

@@ -1,16 +1,15 @@
 """Shows how a sweep is getting on, from its store alone: ``python -m orchestrator.status STORE``."""
 
 import fcntl
-import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import tyro
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,15 +17,14 @@ from rich.text import Text
 
 from analysis.command import command, complain, exit_status
 from analysis.configuration import short_labels
+from analysis.gathered import parts
 from analysis.measure import COLUMNS as MEASURE
 from analysis.measure import Measure
 from analysis.reading import (
     DamagedError,
     UnreadableError,
     entries,
-    parquet_files,
     read_json,
-    read_table,
     unreadable,
 )
 from analysis.schema import COLUMNS, SCHEMAS
@@ -128,22 +126,6 @@ class SweepStatus:
         return Group(Text(self.summary, "bold"), Rows(SHOWN, cells, left=["status"]), *reasons)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """What is told of a trial's epochs: all that is kept of them, as a large store has a million."""
-
-    epoch: int
-    validation_error: float | None
-    epoch_seconds: float
-
-    @classmethod
-    def of(cls, epochs: list[dict[str, Any]]) -> "_Done":
-        """What is told of these rows, which are those of one trial."""
-        last = max(epochs, key=itemgetter("epoch"))
-        seconds = statistics.median(row["seconds"] for row in epochs)
-        return cls(last["epoch"], last["validation_error"], seconds)
-
-
 def look(store: Path, *, ids: bool = False) -> SweepStatus:
     """Read how the trials of a store are getting on; changes nothing there.
 
@@ -162,13 +144,9 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
         )
     # In this order: a sweep that ends meanwhile does not look interrupted.
     running = _is_held(store / LOCK)
-    rows = {row["trial_id"]: row for table in _tables(store, "trials") for row in table}
-    done: dict[str, _Done] = {}
-    for table in _tables(store, "epochs", ["trial_id", "epoch", "validation_error", "seconds"]):
-        by_trial: dict[str, list[dict[str, Any]]] = {}
-        for row in table:
-            by_trial.setdefault(row["trial_id"], []).append(row)
-        done |= {trial_id: _Done.of(epochs) for trial_id, epochs in by_trial.items()}
+    absent = dict.fromkeys(SCHEMAS["trials"].names)
+    rows = {row["trial_id"]: absent | row for t in _tables(store, "trials") for row in t.to_pylist()}
+    done = {trial_id: told for table in _tables(store, "epochs") for trial_id, told in _done(table)}
     announced = _announced(store / ANNOUNCED)
     asked = announced | rows
     labels = dict.fromkeys(asked) if ids else _labels(asked)
@@ -185,7 +163,7 @@ def look(store: Path, *, ids: bool = False) -> SweepStatus:
         measure = Measure(**{name: row[name] for name in MEASURE if row.get(name) is not None})
         trial = replace(trials[trial_id], status=status, error=row["error"], measure=measure)
         if trial_id in done:
-            trial = replace(trial, **asdict(done[trial_id]))
+            trial = replace(trial, **done[trial_id])
         trials[trial_id] = trial
     order = {"running": 0, "waiting": 1}
     return SweepStatus(running, tuple(sorted(trials.values(), key=lambda t: order.get(t.status, 2))))
@@ -223,7 +201,7 @@ def _announced(path: Path) -> dict[str, dict[str, Any]]:
         announced = read_json(path)
         # A number of epochs was all that earlier versions announced.
         asked = {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
-        if not all(isinstance(row.get("epochs"), int) for row in asked.values()):
+        if not asked or not all(isinstance(row.get("epochs"), int) for row in asked.values()):
             raise DamagedError(f"{path} is damaged (a trial has no number of epochs)")
         return asked
     except FileNotFoundError:
@@ -232,16 +210,27 @@ def _announced(path: Path) -> dict[str, dict[str, Any]]:
         raise StoreError(f"{error}: remove it, the next sweep writes it anew") from error
 
 
-def _tables(store: Path, kind: str, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
-    """File by file, these columns of the rows of a kind, all of them if none are named."""
-    wanted = columns or SCHEMAS[kind].names
-    for path in parquet_files(store / kind):
-        try:
-            table = read_table(path)
-        except DamagedError as error:
-            raise StoreError(f"{error}: the sweep's command sets it aside and makes it again") from error
-        known = table.select([name for name in wanted if name in table.column_names])
-        yield [dict.fromkeys(wanted) | row for row in known.to_pylist()]
+def _tables(store: Path, kind: str) -> Iterator[pa.Table]:
+    """The rows of a kind, those of a trial together."""
+    for part in parts(store / kind):
+        if isinstance(part.error, DamagedError):
+            raise StoreError(
+                f"{part.error}: the sweep's command sets it aside and makes it again"
+            ) from part.error
+        if part.error is not None:
+            raise part.error
+        yield part.table
+
+
+def _done(epochs: pa.Table) -> Iterator[tuple[str, dict[str, Any]]]:
+    """By trial, what is told of its epochs: in a moment also of a million."""
+    wanted = ["trial_id", "epoch", "validation_error", "seconds"]
+    frame = epochs.select(wanted).to_pandas().sort_values("epoch", kind="stable")
+    by_trial = frame.groupby("trial_id")
+    seconds = by_trial["seconds"].median()
+    for trial_id, epoch, error, _ in by_trial.tail(1).itertuples(index=False):
+        told = {"epoch": int(epoch), "validation_error": None if pd.isna(error) else float(error)}
+        yield str(trial_id), told | {"epoch_seconds": float(seconds[trial_id])}
 
 
 def main(arguments: Sequence[str]) -> int:

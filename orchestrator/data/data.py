@@ -25,6 +25,9 @@ Switch = Literal["auto", "on", "off"]
 """Whether to do something; auto: where the data set's own usual augmentation does."""
 
 
+_FACTS = ("fingerprint", "_moments", "n_shared")
+
+
 class Augmentation(NamedTuple):
     """What happens to training images at random.
 
@@ -190,11 +193,11 @@ class Data:
     @property
     def facts(self) -> dict[str, Any]:
         """What of images has to be computed of all of them, as JSON has it."""
-        return {"fingerprint": self.fingerprint, "_moments": self._moments, "n_shared": self.n_shared}
+        return {name: getattr(self, name) for name in _FACTS}
 
     def know(self, facts: dict[str, Any]) -> None:
-        """Take :attr:`facts`, or some, for known."""
-        vars(self).update(facts)
+        """Take :attr:`facts`, or some, for known; of a file that holds anything else, nothing else."""
+        vars(self).update({name: facts[name] for name in _FACTS if name in facts})
 
     @cached_property
     def _moments(self) -> list[tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 They lie in ``DATA_DIR/decoded`` and hold nothing that could not be made again: remove them as you like.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -28,6 +29,9 @@ LARGE = 1 << 26
 
 _ABOUT = "about.json"
 
+_HEADER_BYTES = 128  # of an array file
+_HEADERS = "headers"  # the key of what is checked of the arrays: their numbers may be gigabytes
+
 
 def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """See that a folder is there; returns what its maker has said of it.
@@ -40,12 +44,14 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
         make: fills a new folder with files, and returns what is to be known of them, as JSON has it.
 
     Raises:
+        DatasetError: what is known of it is damaged, or an array there has another size or header.
         WriteError: the disk is full or not to be written.
     """
 
     def write(temporary: Path) -> None:
         temporary.mkdir()
-        write_known(temporary / _ABOUT, make(temporary))
+        known = make(temporary)
+        write_known(temporary / _ABOUT, known | {_HEADERS: _headers(temporary)})
 
     if not (folder / _ABOUT).exists():
         with writing(folder):
@@ -55,7 +61,21 @@ def made(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
                     for left in folder.parent.glob(f".{folder.name}.*.tmp"):
                         remove(left)
                     write_atomically(folder, write)
-    return read_known(folder / _ABOUT)
+    known = read_known(folder / _ABOUT)
+    there = _headers(folder)
+    if known.pop(_HEADERS, there) != there:  # earlier versions wrote none
+        raise DatasetError(f"arrays in {folder} are not those written: remove {folder}, it is made again")
+    return known
+
+
+def _headers(folder: Path) -> dict[str, list[int | str]]:
+    """By array file: its size, and a checksum of its header, which says what its bytes mean."""
+    found: dict[str, list[int | str]] = {}
+    for file in sorted(folder.glob("*.npy")):
+        with file.open("rb") as opened:
+            header = opened.read(_HEADER_BYTES)
+        found[file.name] = [file.stat().st_size, hashlib.sha256(header).hexdigest()]
+    return found
 
 
 @contextmanager
@@ -86,6 +106,8 @@ def read_known(file: Path) -> dict[str, Any]:
     """
     try:
         known: dict[str, Any] = read_json(file)
+        if not isinstance(known, dict):
+            raise DamagedError(f"{file} is damaged (it holds no object)")
     except DamagedError as error:
         raise DatasetError(f"{error}: remove {file.parent}, it is made again") from error
     return known

@@ -4,13 +4,12 @@ checkpoints/<trial_id>/epoch-0007/{driver,subnetwork-1,…}.pt, manifest.json
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from analysis.reading import DamagedError, entries, read_bytes, read_json
+from analysis.reading import DamagedError, entries, read_bytes, read_json, sealed
 from orchestrator.storage.files import remove, write_atomically
 
 KEPT = 2
@@ -33,7 +32,7 @@ def save(folder: Path, epoch: int, states: dict[str, bytes], *, best: int | None
         for part, state in states.items():
             (temporary / f"{part}.pt").write_bytes(state)
         checksums = {part: hashlib.sha256(state).hexdigest() for part, state in states.items()}
-        (temporary / _MANIFEST).write_text(json.dumps(checksums, indent=1), encoding="utf-8")
+        (temporary / _MANIFEST).write_text(sealed(checksums), encoding="utf-8")
 
     write_atomically(folder / _name(epoch), write)
     there = epochs(folder)

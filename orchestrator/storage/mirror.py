@@ -6,7 +6,6 @@
 A head node that was lost takes its disk with it; another one goes on from the mirror.
 """
 
-import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from analysis.reading import DamagedError, entries, read_json
+from analysis.reading import DamagedError, entries, read_json, sealed
 from orchestrator.storage.files import WriteError, write_atomically
 
 PERIOD = 10.0
@@ -57,10 +56,13 @@ class Mirror:
         self._notes = folder / ".mirror.json"
         try:
             notes = read_json(self._notes)
-            copied = {name: tuple(changed) for name, changed in notes.get(url, {}).items()}
-        except (FileNotFoundError, DamagedError, AttributeError, TypeError):  # all is copied once more
-            copied = {}
-        self._copied = {n: changed for n, changed in copied.items() if self._sizes.get(n) == changed[1]}
+            copied = {name: (int(time), size) for name, (time, size) in notes.get(url, {}).items()}
+        except (FileNotFoundError, DamagedError, AttributeError, TypeError, ValueError):
+            copied = {}  # all is copied once more
+        # Of what is there alone: what is noted and not here is removed there.
+        self._copied = {
+            name: changed for name, changed in copied.items() if self._sizes.get(name, -1) == changed[1]
+        }
 
     def pull(self) -> None:
         """Fill the folder from the mirror, if nothing is in it.
@@ -113,7 +115,7 @@ class Mirror:
         """Remember what has been copied, for the next run."""
 
         def write(path: Path) -> None:
-            path.write_text(json.dumps({self._url: self._copied}), encoding="utf-8")
+            path.write_text(sealed({self._url: self._copied}), encoding="utf-8")
 
         if self._copied:
             write_atomically(self._notes, write)

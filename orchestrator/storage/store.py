@@ -7,7 +7,8 @@
     <store>/tensorboard/<trial_id>/        see orchestrator.observers.tensorboard
     <store>/sweep.json                     the trials of the last sweep, see orchestrator.status
 
-A name that begins with a dot is no result: a file half-written, a lock, or a damaged file set aside.
+A name that begins with a dot is no result: a file half-written, a lock, a damaged file set aside, or the
+rows of very many files together (``analysis.gathered``).
 
 ``pandas.read_parquet("<store>/epochs")`` reads all trials at once, at any time: files are replaced
 whole, and all files of a kind have the same columns. Nothing measured is removed.
@@ -18,13 +19,16 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pandas as pd
+import pyarrow as pa
 
-from analysis.reading import DamagedError, parquet_files, read_table, sealed
+from analysis.gathered import NAME, Part, gathered_parquet, parts
+from analysis.reading import DamagedError, read_table, sealed, sealed_parquet
 from analysis.schema import SCHEMAS
 from orchestrator.storage.files import NO_LOCKS, expanded, remove, write_atomically, writing
 
@@ -34,6 +38,7 @@ LOCK = ".lock"
 ANNOUNCED = "sweep.json"
 """The file that says which trials the last sweep was to run: what was asked, by trial_id."""
 
+_MANY = 200  # files that are worth being gathered: they take half a second to read one by one
 _PATIENCE = 120.0  # seconds: far longer than Ray needs to end what a killed command has left
 
 Row = Mapping[str, Any]
@@ -152,12 +157,8 @@ class Store:
         if unknown := {name for row in rows for name in row} - set(schema.names):
             raise ValueError(f"{kind} has no column {', '.join(sorted(unknown))}: add it to SCHEMAS")
         frame = pd.DataFrame(list(rows), columns=schema.names, dtype=object)
-        write_atomically(
-            self._file(kind, trial_id),
-            lambda path: frame.to_parquet(
-                path, engine="pyarrow", index=False, schema=schema, write_page_checksum=True
-            ),
-        )
+        table = pa.Table.from_pandas(frame, schema, preserve_index=False)
+        write_atomically(self._file(kind, trial_id), partial(_write, content=sealed_parquet(table)))
 
     def read(self, kind: str, trial_id: str) -> list[dict[str, Any]]:
         """A trial's rows of that kind, in order, None where empty; none if it has none.
@@ -181,8 +182,32 @@ class Store:
             StoreError: a file is damaged.
         """
         columns = dict.fromkeys(SCHEMAS[kind].names)
-        ids = sorted(path.stem for path in (self.path / kind).glob("[!.]*.parquet"))
-        return [columns | row for trial_id in ids for row in self.read(kind, trial_id)]
+        return [columns | row for table in self._tables(kind) for row in table.to_pylist()]
+
+    def values(self, kind: str, column: str, trial_ids: Iterable[str]) -> dict[str, list[Any]]:
+        """One column of these trials' rows of a kind, by ``trial_id``; of trials that have rows.
+
+        Raises:
+            StoreError: a file is damaged.
+            UnreadableError: a file cannot be read just now.
+        """
+        found: dict[str, list[Any]] = {}
+        for table in self._tables(kind, [self._file(kind, trial_id) for trial_id in sorted(trial_ids)]):
+            frame = table.select(["trial_id", column]).to_pandas(types_mapper=pd.ArrowDtype)
+            for trial_id, values in frame.groupby("trial_id", sort=False)[column]:
+                found.setdefault(str(trial_id), []).extend(values.tolist())
+        return found
+
+    def _tables(self, kind: str, files: Sequence[Path] | None = None) -> Iterator[pa.Table]:
+        """The rows of all files of a kind, or of these."""
+        for part in parts(self.path / kind, files):
+            if isinstance(part.error, DamagedError):
+                raise StoreError(
+                    f"{part.error}: run the same command again to have it made again"
+                ) from part.error
+            if part.error is not None:
+                raise part.error
+            yield part.table
 
     def set_aside_damaged(self) -> list[str]:
         """Hide every damaged file, and have its trial run again; says which, and why.
@@ -194,11 +219,14 @@ class Store:
             WriteError: the disk is full or not to be written.
         """
         damaged: dict[Path, DamagedError] = {}
-        for path in (path for kind in SCHEMAS for path in parquet_files(self.path / kind)):
-            try:
-                read_table(path)
-            except DamagedError as error:
-                damaged[path] = error
+        whole: list[Part] = []
+        for part in (part for kind in SCHEMAS for part in parts(self.path / kind)):
+            if isinstance(part.error, DamagedError):
+                damaged[part.files[0]] = part.error
+            elif part.error is not None:
+                raise part.error
+            else:
+                whole.append(part)
         told = []
         for path, why in damaged.items():
             aside = path.with_name(f".{path.name}.damaged")
@@ -208,7 +236,34 @@ class Store:
             if path.parent.name == "epochs" and self._file("trials", path.stem) not in damaged:
                 for row in self.read("trials", path.stem):
                     self.write("trials", path.stem, [row | {"status": "failed", "error": str(why)}])
+        self._gather(whole)
         return told
+
+    def gather(self) -> None:
+        """Have very many files read as few from now on, see ``analysis.gathered``.
+
+        Raises:
+            WriteError: the disk is full or not to be written.
+        """
+        found = (part for kind in SCHEMAS for part in parts(self.path / kind))
+        self._gather([part for part in found if part.error is None])
+
+    def _gather(self, found: list[Part]) -> None:
+        for kind in SCHEMAS:
+            folder = self.path / kind
+            of_kind = [part for part in found if part.files[0].parent == folder]
+            if sum(len(part.files) for part in of_kind if not part.known) < _MANY:
+                continue
+            by_schema: dict[str, list[Part]] = {}
+            for part in of_kind:
+                by_schema.setdefault(str(part.table.schema.remove_metadata()), []).append(part)
+            for half in folder.glob(f".{NAME.format('*')}.*.tmp"):
+                remove(half)
+            there = [folder / NAME.format(number) for number in range(len(by_schema))]
+            for path, alike in zip(there, by_schema.values(), strict=True):
+                write_atomically(path, partial(_write, content=gathered_parquet(alike)))
+            for path in {*folder.glob(NAME.format("*"))} - {*there}:
+                remove(path)
 
     def status(self, trial_id: str) -> str | None:
         """What a trial's row says: running, finished, diverged or failed; None if there is no row."""
@@ -229,6 +284,10 @@ def best_epoch(rows: Iterable[Row], better: str) -> int | None:
     measured = [row for row in rows if not math.isnan(row["validation_error"])]
     best = min(measured, key=lambda row: sign * row["validation_error"], default=None)
     return None if best is None else int(best["epoch"])
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def _acquire(path: Path, *, timeout: float) -> AbstractContextManager[object]:

@@ -4,9 +4,20 @@ import random
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from analysis.reading import DamagedError, UnreadableError, entries, parquet_files, read_json, read_table
+from analysis.reading import (
+    SEAL,
+    DamagedError,
+    UnreadableError,
+    entries,
+    parquet_files,
+    read_json,
+    read_table,
+    sealed,
+    sealed_parquet,
+)
 from analysis.schema import SCHEMAS
 from tests.unreadable import make_unreadable
 
@@ -40,6 +51,41 @@ def test_no_flipped_bit_is_read_as_another_value(table):
         else:
             assert read == rows  # it was in what no reader looks at
     assert n_noticed > N_FLIPS / 4
+
+
+def test_another_columns_pages_are_not_taken_for_a_columns_own(tmp_path):
+    """Which pages are whose stands in the footer, which checksums of pages do not cover."""
+    table = pa.table({"a": [1, 2, 3], "b": [4, 5, 6]})
+    swapped = table.select(["b", "a"]).rename_columns(["a", "b"])
+    good, other = sealed_parquet(table), sealed_parquet(swapped)
+    footer = -8 - int.from_bytes(good[-8:-4], "little")
+    assert len(good[footer:]) == len(other[footer:])
+    (tmp_path / "a.parquet").write_bytes(other[:footer] + good[footer:])
+    with pytest.raises(DamagedError, match="its checksum is another"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_noticed(tmp_path):
+    good, chance = sealed_parquet(pa.table({"a": [1, 2, None], "b": ["x", "y", "z"]})), random.Random(0)
+    path = tmp_path / "a.parquet"
+    for _ in range(N_FLIPS):
+        flipped = bytearray(good)
+        flipped[chance.randrange(len(good))] ^= 1 << chance.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            rows = read_table(path).to_pylist()
+        except DamagedError:
+            continue
+        assert rows == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}, {"a": None, "b": "z"}]  # the seal's own name
+
+
+def test_a_sealed_object_that_has_lost_its_seal_is_damaged(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(sealed({"n": 1}))
+    assert read_json(path) == {"n": 1}
+    path.write_text(sealed({"n": 1}).replace(SEAL, "sha257").replace('"n": 1', '"n": 7'))
+    with pytest.raises(DamagedError, match="its checksum is another"):
+        read_json(path)
 
 
 def test_files_without_checksums_are_read_too(tmp_path):

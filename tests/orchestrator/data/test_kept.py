@@ -106,3 +106,19 @@ def test_a_large_array_to_be_written_is_in_a_file_that_goes_with_it(tmp_path, mo
     assert isinstance(array, np.memmap)
     assert array.sum() == 42
     assert not [*tmp_path.iterdir()]
+
+
+def test_an_array_whose_header_says_something_else_is_noticed(tmp_path):
+    copies = {"array": Copy(np.arange(6, dtype=np.uint8).reshape(2, 3))}
+    keep(tmp_path / "some", copies)
+    file = tmp_path / "some" / "array.npy"
+    file.write_bytes(file.read_bytes().replace(b"(2, 3)", b"(3, 2)"))
+    with pytest.raises(DatasetError, match=r"arrays in .* are not those written: remove"):
+        keep(tmp_path / "some", copies)
+
+
+def test_what_is_known_of_a_folder_is_an_object(tmp_path):
+    made(tmp_path / "pets", lambda folder: {"n": 1})
+    (tmp_path / "pets" / "about.json").write_text("[]")
+    with pytest.raises(DatasetError, match="it holds no object"):
+        made(tmp_path / "pets", lambda folder: {"n": 1})

@@ -135,3 +135,14 @@ def test_a_half_written_checkpoint_is_none(tmp_path):
     half.mkdir()
     (half / "driver.pt").write_bytes(b"half")
     assert load(tmp_path) == (1, states(1))
+
+
+def test_a_line_lost_from_the_manifest_is_damage(tmp_path):
+    save_epochs(tmp_path / "trial", 2)
+    manifest = tmp_path / "trial" / "epoch-0002" / "manifest.json"
+    lines = [line for line in manifest.read_text().splitlines() if "subnetwork-1" not in line]
+    manifest.write_text("\n".join(lines))
+    told = []
+    epoch, loaded = load_latest(tmp_path / "trial", tell=told.append)
+    assert (epoch, loaded) == (1, states(1))
+    assert "its checksum is another" in told[0]

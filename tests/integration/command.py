@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,15 @@ UNTIMED = [*TINY, "--timing-repeats", "0"]
 
 
 class Command:
-    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
+    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found.
 
-    def __init__(self, *options: str, **environment: str) -> None:
+    ``prefix`` is what runs it, such as another user's command.
+    """
+
+    def __init__(self, *options: str, prefix: Sequence[str] = (), **environment: str) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.sweep", *options],
+            [*prefix, sys.executable, "-m", "orchestrator.sweep", *options],
             env=os.environ | environment | {"PARAREAL_TEST": self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,61 @@
+"""Outlives a sweep's process that ends without a chance to say or clear up anything: a script for ``last_words``.
+
+It imports next to nothing, so that it costs next to nothing.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Collection
+
+DONE = "all is well"
+PATIENCE = 5.0
+"""Seconds that processes have to end by themselves."""
+
+
+def end_ray(folder: str, process: int, *, patience: float, but: Collection[int] = ()) -> None:
+    """End all processes of the Ray that a process has started: who is frozen, and Ray's agents, outlast it.
+
+    They are known by their standard output, a file of the session that bears the process's number.
+
+    Args:
+        folder: where Ray keeps its sessions.
+        process: the number of the process.
+        patience: seconds that they have to end by themselves.
+        but: those that are left alone.
+    """
+    end = time.monotonic() + patience
+    while (left := _started_by(folder, process).difference(but)) and time.monotonic() < end:
+        time.sleep(0.2)
+    for number in left:
+        try:
+            os.kill(number, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _started_by(folder: str, process: int) -> set[int]:
+    """The processes of the Ray that it has started."""
+    beginning = f"{os.path.realpath(folder)}/session_"
+    found = set()
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            output = os.readlink(f"/proc/{number}/fd/1")
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        session = output.removeprefix(beginning).partition("/")[0]
+        if output.startswith(beginning) and session.endswith(f"_{process}"):
+            found.add(int(number))
+    return found
+
+
+def main(words: str, folder: str, process: str) -> None:
+    """Wait until a pipe breaks; unless all is well by then, say the words and clear up."""
+    if sys.stdin.read() != DONE:
+        print(words, file=sys.stderr, flush=True)
+        end_ray(folder, int(process), patience=PATIENCE)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Outlives a sweep's process that ends without a chance to say or clear up anything: a script for ``last_words``.
+"""Outlives a sweep's process that ends without a chance to say or clear up anything.
 
-It imports next to nothing, so that it costs next to nothing.
+A script for :mod:`orchestrator.last_words`: it imports little, so that it costs little.
 """
 
 import os
@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 DONE = "all is well"
 PATIENCE = 5.0
@@ -39,14 +40,14 @@ def _started_by(folder: str, process: int) -> set[int]:
     """The processes of the Ray that it has started."""
     beginning = f"{os.path.realpath(folder)}/session_"
     found = set()
-    for number in filter(str.isdigit, os.listdir("/proc")):
+    for link in Path("/proc").glob("[0-9]*/fd/1"):
         try:
-            output = os.readlink(f"/proc/{number}/fd/1")
+            output = str(link.readlink())
         except OSError:  # it has ended, or is somebody else's
             continue
         session = output.removeprefix(beginning).partition("/")[0]
         if output.startswith(beginning) and session.endswith(f"_{process}"):
-            found.add(int(number))
+            found.add(int(link.parts[2]))
     return found
 
 

@@ -121,6 +121,6 @@ class _Watch:
         return f"no sign of life from Ray's GCS for {self._timeout:g} s"
 
     def end_others(self) -> None:
-        """End what else is left of a Ray that this process has started, but not its GCS: one leaves with it."""
+        """End what is left of a Ray that this process has started, but for its GCS: one leaves with it."""
         gcs = [each.process.pid for each in self._node.all_processes.get("gcs_server", [])]
         heir.end_ray(self._node.get_temp_dir_path(), os.getpid(), patience=0, but=gcs)

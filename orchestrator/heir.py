@@ -5,6 +5,7 @@ A script for :mod:`orchestrator.last_words`: it imports little, so that it costs
 
 import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Collection
@@ -18,7 +19,7 @@ PATIENCE = 5.0
 def end_ray(folder: str, process: int, *, patience: float, but: Collection[int] = ()) -> None:
     """End all processes of the Ray that a process has started: who is frozen, and Ray's agents, outlast it.
 
-    They are known by their standard output, a file of the session that bears the process's number.
+    They are known by what they write to: files of the session that bears the process's number.
 
     Args:
         folder: where Ray keeps its sessions.
@@ -27,7 +28,7 @@ def end_ray(folder: str, process: int, *, patience: float, but: Collection[int] 
         but: those that are left alone.
     """
     end = time.monotonic() + patience
-    while (left := _started_by(folder, process).difference(but)) and time.monotonic() < end:
+    while (left := started_by(folder, process).difference(but)) and time.monotonic() < end:
         time.sleep(0.2)
     for number in left:
         try:
@@ -36,19 +37,19 @@ def end_ray(folder: str, process: int, *, patience: float, but: Collection[int] 
             continue
 
 
-def _started_by(folder: str, process: int) -> set[int]:
-    """The processes of the Ray that it has started."""
+def started_by(folder: str, process: int) -> set[int]:
+    """The processes that write to the session of the Ray that it has started."""
     beginning = f"{os.path.realpath(folder)}/session_"
     found = set()
-    for link in Path("/proc").glob("[0-9]*/fd/1"):
+    for link in Path("/proc").glob("[0-9]*/fd/[0-9]*"):
         try:
-            output = str(link.readlink())
+            file, mode = str(link.readlink()), link.lstat().st_mode
         except OSError:  # it has ended, or is somebody else's
             continue
-        session = output.removeprefix(beginning).partition("/")[0]
-        if output.startswith(beginning) and session.endswith(f"_{process}"):
+        session = file.removeprefix(beginning).partition("/")[0]
+        if file.startswith(beginning) and session.endswith(f"_{process}") and mode & stat.S_IWUSR:
             found.add(int(link.parts[2]))
-    return found
+    return found - {process}
 
 
 def main(words: str, folder: str, process: str) -> None:

@@ -11,6 +11,9 @@ class NotNowError(RuntimeError):
     """The fault has nothing to strike at this moment."""
 
 
+DEAR = 0.3
+"""Weight of a kind that takes as long as several others, since a whole Ray starts anew."""
+
 Undo = Callable[[], object]
 """Ends a fault that lasts."""
 

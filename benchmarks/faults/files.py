@@ -10,7 +10,7 @@ from random import Random
 
 import psutil
 
-from benchmarks.faults.fault import Fault, NotNowError, Undo, nothing
+from benchmarks.faults.fault import DEAR, Fault, NotNowError, Undo, nothing
 from benchmarks.faults.processes import AT_WORK, RAYLET, victim
 from benchmarks.faults.running import Running
 
@@ -37,7 +37,7 @@ def _without(bits: int) -> Fault:
 
         return give_back
 
-    return Fault(strike, 4)
+    return Fault(strike, 4, DEAR)
 
 
 def _fill(running: Running, rng: Random) -> Undo:
@@ -121,12 +121,12 @@ def _remove_session(running: Running, rng: Random) -> Undo:
 OF_FILES: dict[str, Fault] = {
     "store not to be written for 4 s": _without(0o222),
     "store not to be read for 4 s": _without(0o777),
-    "store's disk full for 4 s": Fault(_fill, 4),
+    "store's disk full for 4 s": Fault(_fill, 4, DEAR),
     "file of the store truncated": _damage(_truncate),
     "file of the store emptied": _damage(_empty),
     "bit of a file of the store flipped": _damage(_flip),
     "file of the store removed": _damage(_remove),
     "newest checkpoint truncated, actor killed": Fault(_truncate_checkpoint),
-    "Ray's session folder removed": Fault(_remove_session, weight=0.5),
+    "Ray's session folder removed": Fault(_remove_session, weight=DEAR),
 }
 """By name."""

@@ -9,7 +9,7 @@ from time import sleep
 
 import psutil
 
-from benchmarks.faults.fault import Fault, NotNowError, Undo, nothing
+from benchmarks.faults.fault import DEAR, Fault, NotNowError, Undo, nothing
 from benchmarks.faults.running import Running
 
 ACTOR, TRIAL = r"ray::\w+Actor", r"ray::ImplicitFunc"
@@ -26,7 +26,7 @@ def victim(running: Running, rng: Random, title: str) -> psutil.Process:
         raise NotNowError(title) from error
 
 
-def send(title: str, number: signal.Signals) -> Fault:
+def send(title: str, number: signal.Signals, *, weight: float = 1.0) -> Fault:
     """A signal to one of the processes of that title."""
 
     def strike(running: Running, rng: Random) -> Undo:
@@ -35,7 +35,7 @@ def send(title: str, number: signal.Signals) -> Fault:
             return nothing
         raise NotNowError(title)
 
-    return Fault(strike)
+    return Fault(strike, weight=weight)
 
 
 def _continue(process: psutil.Process) -> None:
@@ -65,7 +65,7 @@ def freeze(title: str) -> Fault:
             return nothing
         raise NotNowError(title)
 
-    return Fault(strike, weight=0.5)
+    return Fault(strike, weight=DEAR)
 
 
 def to_main(*numbers: signal.Signals) -> Fault:
@@ -80,7 +80,7 @@ def to_main(*numbers: signal.Signals) -> Fault:
             sleep(0.2)
         return nothing
 
-    return Fault(strike, weight=0.5)
+    return Fault(strike, weight=DEAR)
 
 
 def _main(running: Running, rng: Random) -> psutil.Process:
@@ -104,12 +104,12 @@ OF_PROCESSES: dict[str, Fault] = {
     "main process: SIGTERM": to_main(signal.SIGTERM),
     "main process: SIGINT three times": to_main(*[signal.SIGINT] * 3),
     "main process stopped for 5 s": stop(_main, 5),
-    "raylet killed": send(RAYLET, signal.SIGKILL),
+    "raylet killed": send(RAYLET, signal.SIGKILL, weight=DEAR),
     "raylet stopped for 5 s": stop(partial(victim, title=RAYLET), 5),
-    "raylet stopped for 45 s": stop(partial(victim, title=RAYLET), 45, weight=0.15),
-    "GCS killed": send(GCS, signal.SIGKILL),
+    "raylet stopped for 45 s": stop(partial(victim, title=RAYLET), 45, weight=DEAR / 3),
+    "GCS killed": send(GCS, signal.SIGKILL, weight=DEAR),
     "GCS stopped for 5 s": stop(partial(victim, title=GCS), 5),
-    "GCS stopped for 45 s": stop(partial(victim, title=GCS), 45, weight=0.15),
-    "agent or monitor of Ray killed": send(HELPERS, signal.SIGKILL),
+    "GCS stopped for 45 s": stop(partial(victim, title=GCS), 45, weight=DEAR / 3),
+    "agent or monitor of Ray killed": send(HELPERS, signal.SIGKILL, weight=DEAR),
 }
 """By name."""

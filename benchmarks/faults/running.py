@@ -4,11 +4,14 @@ import os
 import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from ray._common.utils import get_default_ray_temp_dir
 
+from orchestrator.heir import started_by
 from tests.integration.command import Command
 
 EPOCH = re.compile(r"^\S.*: epoch (\d+)/")
@@ -89,7 +92,12 @@ class Running:
 
     def orphans(self) -> list[psutil.Process]:
         """What is left of all its commands some time after the end."""
-        left = [process for command in self.commands for process in command.descendants()]
+        left = {process for command in self.commands for process in command.descendants()}
+        # Ray's agents overwrite the mark that the others have.
+        for command in self.commands:
+            for number in started_by(get_default_ray_temp_dir(), command.process.pid):
+                with suppress(psutil.NoSuchProcess):
+                    left.add(psutil.Process(number))
         return psutil.wait_procs(left, timeout=ORPHANS_AFTER)[1]
 
     def give_up(self) -> None:

@@ -32,7 +32,7 @@ SWEEPS = {
         "--epochs",
         "50",
     ],
-    "two replicas": [*_SMALL, *_MLP, "--n-subnetworks", "2", "--n-replicas", "2", "--epochs", "80"],
+    "two replicas": [*_SMALL, *_MLP, "--n-subnetworks", "2", "--n-replicas", "2", "--epochs", "240"],
     "data parallel": [
         *_SMALL,
         *_MLP,
@@ -45,7 +45,7 @@ SWEEPS = {
         "50",
     ],
     "own data, AdamW, clipping": [
-        *(*_ALL, *_MLP, "--n-subnetworks", "1", "2", "--epochs", "50"),
+        *(*_ALL, *_MLP, "--n-subnetworks", "1", "2", "--epochs", "240"),
         *("--dataset", "benchmarks.faults.data:waves", "--task", "regression"),
         *("--optimizer", "adamw", "--learning-rate", "0.01", "--clip-norm", "1"),
     ],

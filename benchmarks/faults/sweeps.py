@@ -15,39 +15,17 @@ from tests.integration.command import MEASURED, Command
 
 DISK = "24m"
 """Size of the disk that each sweep has for itself, where root runs the benchmark."""
-_ALL = ["--partition", "uniform", "--seed", "0", "--timing-repeats", "0", "--timeout", "8"]
+_ALL = ["--partition", "uniform", "--seed", "0", "--timing-repeats", "0", "--timeout", "8", "--epochs", "240"]
 _SMALL = [*_ALL, "--train-subset", "320", "--validation-subset", "64"]
 _MLP = ["--network", "mlp", "--depth", "8", "--width", "16"]
+_OWN = ["--dataset", "benchmarks.faults.data:waves", "--task", "regression", "--n-subnetworks", "1", "2"]
 
 SWEEPS = {
-    "serial and parareal": [
-        *_SMALL,
-        "--n-subnetworks",
-        "1",
-        "3",
-        "--depth",
-        "20",
-        "--width",
-        "4",
-        "--epochs",
-        "50",
-    ],
-    "two replicas": [*_SMALL, *_MLP, "--n-subnetworks", "2", "--n-replicas", "2", "--epochs", "240"],
-    "data parallel": [
-        *_SMALL,
-        *_MLP,
-        "--n-subnetworks",
-        "1",
-        "2",
-        "--strategy",
-        "data_parallel",
-        "--epochs",
-        "50",
-    ],
+    "serial and parareal": [*_SMALL, "--n-subnetworks", "1", "3", "--depth", "20", "--width", "4"],
+    "two replicas": [*_SMALL, *_MLP, "--n-subnetworks", "2", "--n-replicas", "2"],
+    "data parallel": [*_SMALL, *_MLP, "--n-subnetworks", "1", "2", "--strategy", "data_parallel"],
     "own data, AdamW, clipping": [
-        *(*_ALL, *_MLP, "--n-subnetworks", "1", "2", "--epochs", "240"),
-        *("--dataset", "benchmarks.faults.data:waves", "--task", "regression"),
-        *("--optimizer", "adamw", "--learning-rate", "0.01", "--clip-norm", "1"),
+        *(*_ALL, *_MLP, *_OWN, "--optimizer", "adamw", "--learning-rate", "0.01", "--clip-norm", "1")
     ],
 }
 """Options of each, by name."""

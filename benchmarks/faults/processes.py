@@ -43,7 +43,7 @@ def _continue(process: psutil.Process) -> None:
         process.resume()
 
 
-def stop(find: Callable[[Running, Random], psutil.Process], seconds: float, *, weight: float = 1.0) -> Fault:
+def stop(find: Callable[[Running, Random], psutil.Process], seconds: float, *, weight: float = 0.5) -> Fault:
     """A process stopped for so long."""
 
     def strike(running: Running, rng: Random) -> Undo:

@@ -10,12 +10,13 @@ import psutil
 
 from benchmarks.faults.fault import Fault, NotNowError, Undo
 from benchmarks.faults.files import OF_FILES
+from benchmarks.faults.memory import OF_MEMORY, memory_group
 from benchmarks.faults.processes import OF_PROCESSES
 from benchmarks.faults.running import Running
 from benchmarks.faults.sweeps import SWEEPS, compare, disk, ordinary, undisturbed
 
-FAULTS = OF_PROCESSES | OF_FILES
-LONGEST_PAUSE = 4.0
+FAULTS = OF_PROCESSES | OF_FILES | OF_MEMORY
+LONGEST_PAUSE = 2.0
 """Seconds at most between one recovery and the next fault."""
 IN_FLIGHT = 0.5
 """Seconds after a fault in which a finished epoch may have been on its way already."""
@@ -91,13 +92,14 @@ def one_round(folder: Path, number: int, names: list[str], most: int) -> tuple[l
     sweep = list(SWEEPS)[number % len(SWEEPS)]
     reference = undisturbed(folder, sweep)
     usual = {ordinary(line) for line in reference.with_suffix(".output").read_text("utf-8").splitlines()}
-    rng = Random(f"faults {number}")
+    rng = Random(f"{folder.name} {number}")
     began = time.monotonic()
     struck: list[Row] = []
     marks: list[tuple[float, str]] = []
     hung = ""
-    with disk(folder / f"sweep-{number}") as mounted:
-        running = Running(mounted / "store", SWEEPS[sweep])
+    name = f"{folder.name}-{number}"
+    with disk(folder / f"sweep-{number}") as mounted, memory_group(f"faults-{name}") as group:
+        running = Running(mounted / "store", SWEEPS[sweep], group)
         running.start()
         try:
             while not running.finished():

@@ -34,6 +34,7 @@ class Running:
     Attributes:
         store: where its results go.
         options: of the command.
+        group: the control group in which it runs, if any.
         said: when each line of the output came, of which command, and the line.
         commands: those given so far.
         statuses: with which they have ended.
@@ -41,14 +42,18 @@ class Running:
 
     store: Path
     options: list[str]
+    group: Path | None = None
     said: list[tuple[float, int, str]] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
 
     def start(self) -> None:
         """Give the command, again or for the first time."""
-        prefix = _AS_OTHERS if os.geteuid() == 0 else []
-        command = Command(*self.options, "--store", str(self.store), prefix=prefix)
+        prefix = list(_AS_OTHERS) if os.geteuid() == 0 else []
+        if self.group is not None:
+            prefix = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', f"{self.group}/cgroup.procs", *prefix]
+        # The priority is the benchmark's own, not that and Ray's.
+        command = Command(*self.options, "--store", str(self.store), prefix=prefix, RAY_worker_niceness="0")
         number = len(self.commands)
         self.commands.append(command)
 

@@ -23,21 +23,25 @@ NICE = 10
 
 def table(struck: pd.DataFrame, sweeps: pd.DataFrame) -> str:
     """Outcomes by kind of fault; what became of a sweep counts for each kind that has struck it."""
-    became = sweeps.set_index("sweep").assign(hung=sweeps.set_index("sweep")["hung"].fillna("").ne(""))
-    kinds = struck.groupby("fault")
-    rows = kinds["seconds"].agg(["size", "median", "max"])
-    for column in ("lost", "wrong", "left over"):
-        rows[column] = [int(became.loc[of["sweep"].unique(), column].sum()) for _, of in kinds]
-    rows["lines"] = kinds["lines"].max()
-    rows["pages"] = kinds["pages"].max()
-    totals = {"size": len(struck), "median": struck["seconds"].median(), "max": struck["seconds"].max()}
-    totals |= {column: int(became[column].sum()) for column in ("lost", "wrong", "left over")}
-    rows.loc["all"] = pd.Series(totals | {"lines": struck["lines"].max(), "pages": struck["pages"].max()})
-    counts = ["size", "lost", "wrong", "left over", "lines", "pages"]
-    rows[counts] = rows[counts].astype(int)
-    rows = rows[["size", "lost", "wrong", "left over", "median", "max", "lines", "pages"]]
-    rows.columns = ["n", "lost", "wrong", "left over", "median (s)", "worst (s)", "lines", "pages"]
-    return str(rows.to_markdown(floatfmt=".1f"))
+    became = sweeps.set_index("sweep")
+    became["hung"] = became["hung"].fillna("").ne("")
+    rows = {fault: _outcome(of, became) for fault, of in struck.groupby("fault")}
+    rows["all"] = _outcome(struck, became)
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.index.name = "fault"
+    formats = [".1f" if name.endswith("(s)") else ".0f" for name in frame]
+    return str(frame.to_markdown(floatfmt=("", *formats)))
+
+
+def _outcome(struck: pd.DataFrame, became: pd.DataFrame) -> dict[str, float]:
+    of_sweeps = became.loc[struck["sweep"].unique()]
+    return {
+        "n": len(struck),
+        **{column: of_sweeps[column].sum() for column in ("lost", "wrong", "left over", "hung")},
+        "median (s)": struck["seconds"].median(),
+        "worst (s)": struck["seconds"].max(),
+        **{column: struck[column].max() for column in ("lines", "pages")},
+    }
 
 
 def main() -> None:

@@ -265,9 +265,12 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
     lines = []
     for trial_id, label in labels(plan.jobs).items():
         if (status := store.status(trial_id)) != "finished":
-            error = store.read("trials", trial_id)[0]["error"] if status else "nothing of it could be stored"
+            error = store.read("trials", trial_id)[0]["error"] if status else _NO_ROW
             lines.append(f"{label}: {status or 'failed'}: {error or 'its end could not be stored'}")
     return lines
+
+
+_NO_ROW = "no row of it is in the store: it could not be written, or has been removed"
 
 
 def say(console: Console, line: str) -> None:

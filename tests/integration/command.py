@@ -7,7 +7,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +17,12 @@ MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"
 TINY = ["--n-subnetworks", "1", "2", "--seed", "0", "--depth", "20", "--width", "4", "--epochs", "3"]
 TINY += ["--train-subset", "640", "--timing-repeats", "2", "--partition", "uniform", "--coarse", "units"]
 UNTIMED = [*TINY, "--timing-repeats", "0"]
+
+
+def _heed_the_keyboard():
+    """As from a terminal: a test run in the background of a script has its signals ignored, and hands that on."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Command:
@@ -34,9 +39,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # As from a terminal: a test run in the background of a script has interruptions ignored,
-            # and hands that on.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_heed_the_keyboard,
         )
 
     def lines(self):

@@ -20,7 +20,7 @@ UNTIMED = [*TINY, "--timing-repeats", "0"]
 
 
 def _heed_the_keyboard():
-    """As from a terminal: a test run in the background of a script has its signals ignored, and hands that on."""
+    """As from a terminal: what a script runs in the background ignores these signals, and hands that on."""
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -70,6 +71,7 @@ def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
             signal.signal(number, _end)
+    warnings.formatwarning = _in_one_line
     try:
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
@@ -97,6 +99,18 @@ def hush_libraries(*, log: Path = Path(os.devnull)) -> None:
             descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, 2)
         os.close(descriptor)
+
+
+_with_its_place = warnings.formatwarning
+
+
+def _in_one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a command says it: of ours, who wants to know where in the source it was raised?"""
+    if category.__module__.partition(".")[0] == __package__:
+        return f"warning: {message}\n"
+    return _with_its_place(message, category, filename, lineno, line)
 
 
 def handlers() -> Handlers:

@@ -71,8 +71,8 @@ def run_jobs(
                 progress=lambda row: tune.report(dict(row)),
                 tell=lambda remark: tune.report({"remark": remark}),
             )
-        except (UnreadableError, WriteError) as error:
-            # Said and done: Tune would only try again, on the same disk.
+        except (StoreError, UnreadableError, WriteError) as error:
+            # Said and done: Tune would only try again, with the same files on the same disk.
             tune.report({"remark": str(error)})
 
     display = Display(jobs, store, console)

@@ -24,7 +24,7 @@ NICE = 10
 def table(struck: pd.DataFrame, sweeps: pd.DataFrame) -> str:
     """Outcomes by kind of fault; what became of a sweep counts for each kind that has struck it."""
     became = sweeps.set_index("sweep")
-    became["hung"] = became["hung"].fillna("").ne("")
+    became["hung"] = became["hung"].notna() & became["hung"].ne("")
     rows = {fault: _outcome(of, became) for fault, of in struck.groupby("fault")}
     rows["all"] = _outcome(struck, became)
     frame = pd.DataFrame.from_dict(rows, orient="index")

@@ -42,7 +42,7 @@ def _without(bits: int) -> Fault:
 
 def _fill(running: Running, rng: Random) -> Undo:
     """The store's disk is full: every sweep has a small one of its own."""
-    if not running.store.is_mount():
+    if not running.store.parent.is_mount() or not running.store.exists():
         raise NotNowError("needs a disk of its own, which root alone can mount")
     filler = running.store / _FILLER
     with filler.open("wb", buffering=0) as file:

@@ -9,7 +9,9 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
@@ -61,17 +63,54 @@ def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
     Its output is written as far as it can be: characters that a terminal does not know become "?", and
     what cannot be written, to a broken pipe or a full disk, is dropped. :data:`SIGNALS` interrupt it.
     """
+    global _errors
     _open_what_is_closed()
-    sys.stderr = _lasting(sys.stderr, 2)
+    _errors = os.dup(2)
+    sys.stderr = _lasting(sys.stderr, _errors)
     sys.stdout = _lasting(sys.stdout, 1)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
             signal.signal(number, _end)
+    warnings.formatwarning = _in_one_line
     try:
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
         status = exit_status()
     sys.exit(status)
+
+
+_errors = 2  # the descriptor of the error stream that Python writes to
+
+
+def error_stream() -> int:
+    """The descriptor of the error stream, for another process to say something there."""
+    return _errors
+
+
+def hush_libraries(*, log: Path = Path(os.devnull)) -> None:
+    """Have what libraries write past Python to a command's error stream written to a file from now on.
+
+    Such as the pages of their own logs. Outside a :func:`command`, whose stream it is, nothing happens.
+    """
+    if _errors != 2:
+        try:
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        except OSError:  # such as in a folder of somebody else's
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+
+
+_with_its_place = warnings.formatwarning
+
+
+def _in_one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning as a command says it: of ours, who wants to know where in the source it was raised?"""
+    if category.__module__.partition(".")[0] == __package__:
+        return f"warning: {message}\n"
+    return _with_its_place(message, category, filename, lineno, line)
 
 
 def handlers() -> Handlers:

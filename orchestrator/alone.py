@@ -8,6 +8,7 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from orchestrator import ray_watch
 from orchestrator.actors.liveness import Watch, show_life
 from orchestrator.actors.transport import Rendezvous
 from orchestrator.cgroup import MemoryKills
@@ -33,6 +34,7 @@ def run_alone(
 
     Raises:
         MeasurementError: see there; of what the process used nothing is left.
+        LostError: Ray itself is lost.
     """
     memory_kills = MemoryKills()
     watch = Watch(timeout=timeout)
@@ -43,6 +45,7 @@ def run_alone(
     call = process.run.remote(measure, resources, watch.rendezvous)
     try:
         while not ray.wait([call], timeout=1.0)[0]:
+            ray_watch.check()
             for silence in watch.silent().values():
                 raise MeasurementError(f"no sign of life for {silence:.0f} s")
         result: Result = ray.get(call)

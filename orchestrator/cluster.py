@@ -11,7 +11,7 @@ from typing import Any, cast
 import ray
 import yaml
 from ray._common.utils import get_default_ray_temp_dir
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -64,12 +64,17 @@ def connect(address: str | None, *, cpus: int | None = None) -> None:
     # Below `uv run` Ray would start every worker by uv in a copy of this folder, without an environment.
     if "RAY_ENABLE_UV_RUN_RUNTIME_ENV" not in os.environ:
         ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    # What Ray has to say of a part of it that died are pages of its log, which are in its folder too.
+    worker._worker_logs_enabled = False
+    command.hush_libraries()
     handlers = command.handlers()
     try:
         if address is None:
             _start(cpus)
         else:
             _join(address)
+        if worker._global_node is not None:
+            command.hush_libraries(log=Path(worker._global_node.get_logs_dir_path(), "sweep.err"))
     finally:
         command.restore(handlers)  # Ray sets one of its own for SIGTERM
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 
 from analysis import command
@@ -70,8 +71,8 @@ def run_jobs(
                 progress=lambda row: tune.report(dict(row)),
                 tell=lambda remark: tune.report({"remark": remark}),
             )
-        except (UnreadableError, WriteError) as error:
-            # Said and done: Tune would only try again, on the same disk.
+        except (StoreError, UnreadableError, WriteError) as error:
+            # Said and done: Tune would only try again, with the same files on the same disk.
             tune.report({"remark": str(error)})
 
     display = Display(jobs, store, console)
@@ -81,6 +82,7 @@ def run_jobs(
 
         shown.append(MLflow(jobs, store, options.mlflow, console))
     callbacks: list[tune.Callback] = [
+        _Silent(),
         _SignalHandlers(),
         supervisor,
         *(Harmless(observer, display.say) for observer in shown),
@@ -117,6 +119,13 @@ def run_jobs(
     finally:
         display.stop()
         scratch.cleanup()
+
+
+class _Silent(TrialProgressCallback):
+    """In the place of Tune's own, which even silent tells of a trial that has no epoch to report."""
+
+    def _print(self, msg: str) -> None:
+        """Say nothing."""
 
 
 class _SignalHandlers(Observer):

@@ -9,7 +9,7 @@ import ray
 from rich.console import Console
 
 from analysis.command import complain, exit_status
-from orchestrator import cluster, environment
+from orchestrator import cluster, environment, ray_watch
 from orchestrator.changes import refuse_changed
 from orchestrator.component_times import run_timings
 from orchestrator.config import Options, Sweep
@@ -52,6 +52,7 @@ def run(sweep: Sweep, options: Options | None = None) -> "Results":
         ValueError: it cannot work; says what to do. Nothing has begun.
         OSError: neither can it, because of a file; or while it ran, a disk is full.
         SweepError: a trial has failed or diverged.
+        LostError: the Ray that it ran on is gone; the same call goes on.
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
     options = replace(options or Options(), dry_run=False)
@@ -217,6 +218,9 @@ def perform(prepared: Prepared) -> int:
     except KeyboardInterrupt:
         say(console, f"interrupted: {prepared.how_to_go_on}")
         return exit_status()
+    except ray_watch.LostError as error:
+        complain(f"{error}; {prepared.how_to_go_on}")
+        return 1
     except (cluster.StartError, MirrorError, StoreError, OSError) as error:
         complain(error)
         return 1
@@ -234,9 +238,10 @@ def execute(prepared: Prepared) -> None:
     console.print("starting Ray" if options.address is None else f"on {options.address}")
     with last_words(f"the sweep was killed, or its Ray cluster is gone: {prepared.how_to_go_on}"):
         cluster.connect(options.address)
-        run_jobs(prepared.missing.train, plan.data, store, options, console)
-        run_timings(prepared.missing.time, store, options, console)
-        run_turns(prepared.missing.compare, plan.data, store, options, console)
+        with ray_watch.watching(timeout=options.timeout):
+            run_jobs(prepared.missing.train, plan.data, store, options, console)
+            run_timings(prepared.missing.time, store, options, console)
+            run_turns(prepared.missing.compare, plan.data, store, options, console)
 
 
 def conclude(plan: Plan, store: Store, console: Console) -> int:
@@ -264,9 +269,12 @@ def _unfinished(plan: Plan, store: Store) -> list[str]:
     for trial_id, label in labels(plan.jobs).items():
         (status,) = statuses.get(trial_id, [None])
         if status != "finished":
-            error = store.read("trials", trial_id)[0]["error"] if status else "nothing of it could be stored"
+            error = store.read("trials", trial_id)[0]["error"] if status else _NO_ROW
             lines.append(f"{label}: {status or 'failed'}: {error or 'its end could not be stored'}")
     return lines
+
+
+_NO_ROW = "no row of it is in the store: it could not be written, or has been removed"
 
 
 def say(console: Console, line: str) -> None:

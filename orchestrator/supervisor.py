@@ -5,6 +5,7 @@ from typing import Any
 
 import ray
 
+from orchestrator import ray_watch
 from orchestrator.actors.liveness import Watch
 from orchestrator.actors.transport import Rendezvous
 from orchestrator.observers.observer import Observer
@@ -60,7 +61,8 @@ class Supervisor(Observer):
         self.failures[trial.config["trial_id"]] = said.strip() or "Tune gave it up and did not say why"
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look at all of them, some times a second."""
+        """Look at all of them, some times a second, and at the Ray that they run on."""
+        ray_watch.check()
         if silent := self._watch.silent():
             for trial in trials:
                 if trial.config["trial_id"] in silent:

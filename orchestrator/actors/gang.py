@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch import Tensor
 
 from models.tearing import Tearing
+from orchestrator import ray_watch
 from orchestrator.actors.actor import Actor, EpochReport
 from orchestrator.actors.data_parallel import DataParallelActor
 from orchestrator.actors.driver import DriverActor
@@ -207,6 +208,7 @@ class Gang:
         broken: RayTaskError | None = None
         while pending:
             done, pending = ray.wait(pending, timeout=_GRACE)
+            ray_watch.check()
             if not done and broken is not None:
                 break
             if silent := self._watch.silent():

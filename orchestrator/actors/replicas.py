@@ -73,8 +73,7 @@ class Replicas:
                 gloo = dist.PrefixStore("gloo", store)
                 self._group = gloo_group(gloo, rank=rank, size=size, host=host, timeout=timeout)
         # A communicator comes with what is first asked of it, which takes seconds: not in a step, then.
-        self.sum(torch.zeros(1, device=device)).wait()
-        self.bytes_sent = 0
+        self.agree(torch.zeros(1, device=device)).wait()
 
     def sum(self, tensor: Tensor) -> Transfer:
         """Start adding a tensor up over all replicas, in place; all get the same bits.
@@ -83,6 +82,13 @@ class Replicas:
         """
         # What no reduction can go below, and Gloo's and NCCL's rings attain: computed, not counted.
         self.bytes_sent += 2 * (self.size - 1) * tensor.nbytes // self.size
+        return self.agree(tensor)
+
+    def agree(self, tensor: Tensor) -> Transfer:
+        """The same, but of what is asked once in the life of a gang: it counts in no step's bytes.
+
+        Otherwise an epoch had others when it is the first after a loss.
+        """
         with as_transport_error(self._name):
             return _Joint(self._name, tensor, self._group.allreduce([tensor]))
 
@@ -174,7 +180,7 @@ class GradientSums:
         if self._early:
             device = self._early[0].parameters[0].device
             apart = torch.tensor([not b.is_full or b.in_pieces for b in self._early], device=device).float()
-            self._replicas.sum(apart).wait()
+            self._replicas.agree(apart).wait()
             pairs = [*zip(self._early, apart.tolist(), strict=True)]
             self._late = [*(b for b, n_apart in pairs if n_apart), *self._late]
             self._early = [b for b, n_apart in pairs if not n_apart]

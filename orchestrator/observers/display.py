@@ -9,8 +9,9 @@ from rich.live import Live
 from rich.text import Text
 
 from analysis.measure import Measure
+from analysis.reading import UnreadableError
 from orchestrator.observers.observer import Observer
-from orchestrator.storage.store import Store
+from orchestrator.storage.store import Store, StoreError
 from orchestrator.terminal import Rows
 from orchestrator.trial import Job, labels, task_columns
 
@@ -71,7 +72,10 @@ class Display(Observer):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has ended by itself; the store says how."""
-        status = self._store.status(trial.config["trial_id"])
+        try:
+            status = self._store.status(trial.config["trial_id"])
+        except (StoreError, UnreadableError):  # as the trial has said
+            status = None
         self._change(trial, "failed" if status in (None, "running") else status)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -51,6 +51,14 @@ def test_a_name_that_is_not_utf_8_can_be_printed():
     assert (done.returncode, done.stdout, done.stderr) == (0, "caf?\n", "caf?\n")
 
 
+def test_a_warning_of_ours_is_one_line_and_that_of_others_says_where():
+    ours = "import warnings, analysis; warnings.warn('no file', analysis.StoreWarning); "
+    done = run(f"{ours}warnings.warn('old'); return 0")
+    first, second = done.stderr.splitlines()
+    assert first == "warning: no file"
+    assert second.endswith("UserWarning: old")
+
+
 PRINT_MUCH = "[print(i, flush=True) for i in range(9)]; time.sleep(0.2); print(9); return 7"
 
 

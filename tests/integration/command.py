@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,20 +21,27 @@ TINY += ["--train-subset", "640", "--timing-repeats", "2", "--partition", "unifo
 UNTIMED = [*TINY, "--timing-repeats", "0"]
 
 
-class Command:
-    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
+def _heed_the_keyboard():
+    """As from a terminal: what a script runs in the background ignores these signals, and hands that on."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
-    def __init__(self, *options: str, **environment: str) -> None:
+
+class Command:
+    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found.
+
+    ``prefix`` is what runs it, such as another user's command.
+    """
+
+    def __init__(self, *options: str, prefix: Sequence[str] = (), **environment: str) -> None:
         self.mark = uuid.uuid4().hex
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.sweep", *options],
+            [*prefix, sys.executable, "-m", "orchestrator.sweep", *options],
             env=os.environ | environment | {"PARAREAL_TEST": self.mark},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # As from a terminal: a test run in the background of a script has interruptions ignored,
-            # and hands that on.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_heed_the_keyboard,
         )
 
     def lines(self):

@@ -90,6 +90,25 @@ def test_a_trial_whose_process_dies_again_and_again_fails_with_the_reason(tmp_pa
     assert "died" in trial["error"]
 
 
+def test_a_trial_that_starts_again_to_a_damaged_row_fails_once_and_in_lines(tmp_path):
+    command = Command(*UNTIMED, "--n-subnetworks", "1", "--epochs", "200", "--store", str(tmp_path))
+    output = ""
+    for line in command.lines():
+        output += line
+        if "epoch 1/200" in line:
+            (row,) = (tmp_path / "trials").glob("[!.]*.parquet")
+            row.write_bytes(b"")
+            command.processes(TRIAL)[0].kill()
+    assert command.process.wait() == 1, output
+    assert output.count("its process was lost") == 1
+    assert "N = 1: failed" in output
+    assert "run the same command again to have it made again" in output
+    assert "warning: left out: " in output
+    assert 'File "' not in output
+    assert ".py:" not in output
+    assert command.await_end_of_descendants(30) == []
+
+
 def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path):
     options = ["--n-subnetworks", "2", "--max-failures", "0", "--timing-repeats", "1"]
     short_of_memory = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
@@ -116,6 +135,7 @@ def test_a_lost_head_is_noticed_and_the_same_command_goes_on(tmp_path):
     assert time.monotonic() - started < 20
     assert status == 1, output
     assert "its Ray cluster is gone: every finished epoch is in" in output
+    assert ".cc:" not in output  # of Ray's own log
     assert command.await_end_of_descendants(30) == []
 
     done = len(epochs(tmp_path))

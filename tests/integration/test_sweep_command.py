@@ -62,10 +62,12 @@ def test_rows_that_are_lost_are_made_again_or_said(finished, tmp_path):
     trained, timed = sorted(path.stem for path in (store / "trials").glob("*.parquet"))
     (store / "epochs" / f"{trained}.parquet").unlink()
     (store / "timings" / f"{timed}.parquet").write_bytes(b"")
+    (store / "trials" / f"{timed}.parquet").unlink()
     status, output = Command(*TINY, "--store", str(store)).finish()
     assert status == 0, output
     assert "N = 1: epochs are missing in the store: it is trained again" in output
-    assert "1/1 trials done" in output
+    assert "2/2 trials done" in output
+    assert "Last result" not in output  # as Tune says of a trial whose epochs were all there
     assert f"timings/{timed}.parquet is damaged (" in output
     said = "".join(output.split())
     assert f"Wall-clocktimingsoffinishedtrialsaremissinginthestore,{timed}:" in said

@@ -1,6 +1,9 @@
+import contextlib
+import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 CODE = """
@@ -25,3 +28,28 @@ def test_the_words_are_said_only_for_who_could_not_speak(end, said):
     code = CODE.format(end)
     done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60)
     assert (done.stderr == "go on; like [this] $(echo that)\n") == said
+
+
+def test_what_is_left_of_the_ray_of_a_killed_process_is_ended(tmp_path):
+    code = """
+import os, signal, subprocess
+from pathlib import Path
+from ray._common.utils import get_default_ray_temp_dir
+from orchestrator.last_words import last_words
+log = Path(get_default_ray_temp_dir(), f"session_x_{os.getpid()}", "logs", "actor.out")
+log.parent.mkdir(parents=True)
+with log.open("w") as file:
+    actor = subprocess.Popen(["sleep", "300"], stdout=file, stderr=subprocess.DEVNULL)
+actor.send_signal(signal.SIGSTOP)
+print(actor.pid, flush=True)
+with last_words("gone"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"RAY_TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.stderr == "gone\n"
+    with contextlib.suppress(psutil.NoSuchProcess):
+        # Nobody may be there to hear how it ended.
+        assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE

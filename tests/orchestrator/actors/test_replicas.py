@@ -91,18 +91,20 @@ def test_what_comes_first_is_summed_before_the_backward_pass_is_over(together, m
     def train(holder, rank):
         net = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))
         sums = GradientSums(holder, list(net.parameters()))
-        sent = []
+        sent, of_steps = [], []
         net[0].weight.register_hook(lambda gradient: sent.append(holder.bytes_sent - before))
         for _ in range(2):
             before = holder.bytes_sent
             net(torch.ones(2, 3)).sum().backward()
             sums.finish()
+            of_steps.append(holder.bytes_sent - before)
         # In the first step nothing, in the second all but the first layer.
-        return sent[0], sent[1] / (holder.bytes_sent - before)
+        return sent[0], sent[1] / of_steps[1], of_steps
 
-    for nothing, most in together(train):
+    for nothing, most, (first, second) in together(train):
         assert nothing == 0
         assert most >= 0.7
+        assert first == second  # an epoch sends as much when it is the first after a loss
 
 
 def test_running_statistics_become_the_first_replicas(together):

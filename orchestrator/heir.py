@@ -1,0 +1,63 @@
+"""Outlives a sweep's process that ends without a chance to say or clear up anything.
+
+A script for :mod:`orchestrator.last_words`: it imports little, so that it costs little.
+"""
+
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+DONE = "all is well"
+PATIENCE = 5.0
+"""Seconds that processes have to end by themselves."""
+
+
+def end_ray(folder: str, process: int, *, patience: float, but: Collection[int] = ()) -> None:
+    """End all processes of the Ray that a process has started: who is frozen, and Ray's agents, outlast it.
+
+    They are known by what they write to: files of the session that bears the process's number.
+
+    Args:
+        folder: where Ray keeps its sessions.
+        process: the number of the process.
+        patience: seconds that they have to end by themselves.
+        but: those that are left alone.
+    """
+    end = time.monotonic() + patience
+    while (left := started_by(folder, process).difference(but)) and time.monotonic() < end:
+        time.sleep(0.2)
+    for number in left:
+        try:
+            os.kill(number, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def started_by(folder: str, process: int) -> set[int]:
+    """The processes that write to the session of the Ray that it has started."""
+    beginning = f"{os.path.realpath(folder)}/session_"
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/[0-9]*"):
+        try:
+            file, mode = str(link.readlink()), link.lstat().st_mode
+        except OSError:  # it has ended, or is somebody else's
+            continue
+        session = file.removeprefix(beginning).partition("/")[0]
+        if file.startswith(beginning) and session.endswith(f"_{process}") and mode & stat.S_IWUSR:
+            found.add(int(link.parts[2]))
+    return found - {process}
+
+
+def main(words: str, folder: str, process: str) -> None:
+    """Wait until a pipe breaks; unless all is well by then, say the words and clear up."""
+    if sys.stdin.read() != DONE:
+        print(words, file=sys.stderr, flush=True)
+        end_ray(folder, int(process), patience=PATIENCE)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -20,6 +20,7 @@ from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
 from models.task import build_task
 from models.tearing import Tearing, plan_tearing
+from orchestrator.actors.synchronised import check_synchronisable
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
 from orchestrator.data.batches import Batches
@@ -238,6 +239,8 @@ def tear_as_asked(config: TrialConfig, network: FeedForward, costs: CostProfile 
     elif config.strategy == "data_parallel":
         _ = network.uses_all  # before it goes to actors that want to know
     _refuse_lonely_images(config, tearing)
+    if config.batch_norm == "synchronised":
+        check_synchronisable(tearing)
     return tearing
 
 

@@ -67,6 +67,12 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
                 "cannot be recorded: leave out one of them"
             )
 
+        if self.compiled and self.batch_norm == "synchronised":
+            raise ValueError(
+                "--compiled True with --batch-norm synchronised: sums over replicas cannot be compiled: "
+                "leave out one of them"
+            )
+
     def _check_batch(self) -> None:
         """See that a batch can be shared out as the strategy does.
 

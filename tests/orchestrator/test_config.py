@@ -54,6 +54,7 @@ OTHER = {
     "clip_norm": 1.0,
     "n_iterations": 2,
     "n_replicas": 2,
+    "batch_norm": "synchronised",
     "random_crop": "on",
     "random_flip": "off",
     "label_column": "fine_label",

@@ -64,31 +64,41 @@ def synchronise(module: nn.Module, holders: Holders) -> None:
 
     All holders must run the same BatchNorms in the same order, there and back.
     """
-    for norm in norms_of(module):
-        norm.forward = partial(_forward, norm, holders)  # type: ignore[method-assign]
+    for number, norm in enumerate(norms_of(module)):
+        norm.forward = partial(_forward, norm, number, holders)  # type: ignore[method-assign]
 
 
-def _forward(norm: _BatchNorm, holders: Holders, x: Tensor) -> Tensor:
-    """What ``norm`` returns of a share."""
+def _forward(norm: _BatchNorm, number: int, holders: Holders, x: Tensor) -> Tensor:
+    """What ``norm`` returns of a share.
+
+    Raises:
+        RuntimeError: the holders are not at the same BatchNorm.
+    """
     if not norm.training:
         return _BatchNorm.forward(norm, x)
     norm._check_input_dim(x)  # the class's own, which raises ValueError
     with torch.no_grad():
-        count, mean, variance = _statistics(x, holders)
+        count, mean, variance = _statistics(x, number, holders)
         if norm.track_running_stats:
             _keep(norm, count, mean, variance)
     return cast(Tensor, _Normalise.apply(x, norm.weight, norm.bias, mean, variance, count, norm.eps, holders))
 
 
-def _statistics(x: Tensor, holders: Holders) -> tuple[Tensor, Tensor, Tensor]:
+def _statistics(x: Tensor, number: int, holders: Holders) -> tuple[Tensor, Tensor, Tensor]:
     """Values a channel, mean and (biased) variance of the whole batch; at least in single precision."""
     exact = torch.promote_types(x.dtype, torch.float32)
     variance, mean = torch.var_mean(x.to(exact), _but_channels(x), correction=0)
-    rows = mean.new_zeros(holders.size, 2 * len(mean) + 1)
-    count = mean.new_tensor([x.numel() // len(mean)])
-    rows[holders.rank] = torch.cat([count, mean, variance])
+    rows = mean.new_zeros(holders.size, 2 * len(mean) + 2)
+    head = mean.new_tensor([number, x.numel() // len(mean)])
+    rows[holders.rank] = torch.cat([head, mean, variance])
     holders.sum(rows)
-    counts, means, variances = rows.split([1, len(mean), len(mean)], dim=1)
+    numbers, counts, means, variances = rows.split([1, 1, len(mean), len(mean)], dim=1)
+    # A GPU is waited for here: statistics of two layers in one would be a wrong network, without a word.
+    if (numbers != number).any():
+        raise RuntimeError(
+            "--batch-norm synchronised: holders of shares are at different BatchNorms of a module, as where "
+            "layers are left out at random: leave out the option"
+        )
     weights = counts / counts.sum()
     mean = (weights * means).sum(0)
     # No difference of squares: means may be large beside what they vary by.

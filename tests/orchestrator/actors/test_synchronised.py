@@ -95,6 +95,17 @@ def test_activations_of_half_the_precision_stay_so(together):
         torch.testing.assert_close(torch.cat([part[i] for part in parts]), whole, rtol=2e-2, atol=2e-2)
 
 
+def test_holders_that_leave_out_different_layers_are_told(together):
+    def share(holders):
+        norms = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4))
+        synchronise(norms, holders)
+        with pytest.raises(RuntimeError, match="holders of shares are at different BatchNorms"):
+            norms[holders.rank % 2](torch.ones(2, 4))
+        return True
+
+    assert all(together(share))
+
+
 class Own(nn.BatchNorm1d):
     """Another normalisation."""
 

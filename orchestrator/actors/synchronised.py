@@ -51,7 +51,7 @@ def check_synchronisable(tearing: Tearing) -> None:
     factories += [tearing.preprocess_factory(j) for j in range(2, n + 1)]
     factories += [tearing.coarse_factory(j) for j in range(1, n)]
     for factory in factories:
-        for kind in map(type, norms_of(factory())):
+        for kind in [type(norm) for norm in norms_of(factory())]:
             if kind.forward is not _BatchNorm.forward:
                 raise ValueError(
                     f"--batch-norm synchronised: {kind.__name__} has a forward pass of its own, which cannot "

@@ -97,7 +97,7 @@ def test_a_trial_that_loses_an_actor_of_a_replica_ends_with_the_numbers_of_one_r
     pool, serial_config, tmp_path, monkeypatch
 ):
     options = {"strategy": "parareal", "n_subnetworks": 2, "n_coarse_units": 1}
-    one = replace(serial_config, network="resnet", depth=29, **options)  # with BatchNorm
+    one = replace(serial_config, network="resnet", depth=29, width=4, **options)  # with BatchNorm
     with monkeypatch.context() as patch:
         patch.setattr(module_of_gang, "ray", pool)
         expected, _, of_one = run(one, Store(tmp_path / "one"))

@@ -37,7 +37,7 @@ EXPERIMENT = ("network", "depth", "dataset", "n_subnetworks")
 
 CUTS = ("partition", "partition_sizes")
 AT_CUTS = ("preprocess", "coarse", "n_coarse_units", "n_iterations", "n_replicas")
-TEARING = ("strategy", *CUTS, *AT_CUTS)
+TEARING = ("strategy", *CUTS, *AT_CUTS, "batch_norm")
 """Config values without effect at N = 1: the network there is the original one, f."""
 
 SWITCHES = ("random_crop", "random_flip")

@@ -123,6 +123,11 @@ COLUMNS: dict[str, list[Column]] = {
             *(WHOLE, "", "D: replicas, each with its share of every batch, that take one step together"),
             default=1,
         ),
+        Column(
+            "batch_norm",
+            *(TEXT, "", "statistics by which BatchNorm normalised: of a share of the batch, or synchronised"),
+            default="share",
+        ),
         Column("n_train", WHOLE, "samples", "training samples, those of the subset"),
         Column("n_validation", WHOLE, "samples", "validation samples, those of the subset"),
         Column("n_test", WHOLE, "samples", "test samples, 0: none beside those that validate"),

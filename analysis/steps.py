@@ -8,7 +8,8 @@ from analysis.tables import UNTIMED, component_seconds
 
 MEASURES = ("paper_sum", "critical_path", "step")
 
-UNFELT = tuple(column for column in UNTIMED if column not in ("batch_size", "strategy", "n_replicas"))
+_FELT = ("batch_size", "strategy", "n_replicas", "batch_norm")
+UNFELT = tuple(column for column in UNTIMED if column not in _FELT)
 """Config values without effect on the time of a training step."""
 
 

@@ -21,7 +21,7 @@ UNTIMED = (
     *("initial", "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "warmup", "milestones"),
     *("momentum", "nesterov", "beta2", "weight_decay", "decay", "clip_norm"),
     *("augment", "random_crop", "random_flip", "train_subset", "validation_subset", "strategy"),
-    *("label_column", "validation_split", "validation_fraction", "n_replicas"),
+    *("label_column", "validation_split", "validation_fraction", "n_replicas", "batch_norm"),
 )
 """Config values without effect on the time of one gradient (timings have their own batch size)."""
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.waiting                       all strategies, up to 24 actors
     python -m benchmarks.waiting --spread 0 0.2 0.4    parts whose times vary
+    python -m benchmarks.waiting --strategy parareal --n-subnetworks 2 3 --n-replicas 2 3
 
 Each part takes 100 ms forward and 200 ms backward with the whole batch, less with a share of it, and uses no
 processor: as many actors as one likes run side by side on two cores, and what a step should take is known
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from benchmarks.gang_steps import run_gang
 from models.feedforward import FeedForward, Shape
-from models.schedules import Bucket, gangs, pipeline, workers
+from models.schedules import Bucket, Replicas, gangs, pipeline, workers
 from models.simulation import Machine, play
 from models.step_time import Cost, StepCosts
 from orchestrator import cluster
@@ -114,8 +115,8 @@ def network(input_shape: Shape, n_classes: int, depth: int, width: int = 0) -> F
     )
 
 
-def job_of(strategy: Strategy, n: int, spread: float, images: Data) -> Job:
-    """A trial of N actors and their driver on this machine's cores, however few."""
+def job_of(strategy: Strategy, n: int, n_replicas: int, spread: float, images: Data) -> Job:
+    """A trial of N actors and their driver, or D times as many, on this machine's cores, however few."""
     (config,) = Sweep(
         n_subnetworks=(n,),
         dataset=(images.name,),
@@ -124,13 +125,21 @@ def job_of(strategy: Strategy, n: int, spread: float, images: Data) -> Job:
         depth=(n,),
         width=(round(100 * spread) or None,),
         n_coarse_units=(1,),
+        n_replicas=(n_replicas,),
         batch_size=(BATCH_SIZE,),
         strategy=(strategy,),
         augment=(False,),
     ).trials()
     described = network(images.input_shape, len(images.classes), n, round(100 * spread))
     available = local_devices()
-    resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available, strategy=strategy)
+    resources = gang_resources(
+        n,
+        devices="cpu",
+        cpus_per_actor=None,
+        available=available,
+        strategy=strategy,
+        n_replicas=config.n_replicas,
+    )
     return Job(config, tear_as_asked(config, described), resources)
 
 
@@ -138,9 +147,12 @@ def seconds_of(job: Job, spread: float, n_steps: int = 200) -> float:
     """What a step should take: the mean of many, one after the other without a pause between them."""
     n, free = job.config.n_subnetworks, Cost(0.0, 0.0)
     if job.config.strategy == "parareal":
-        programs = gangs(StepCosts((free,) * n, (PART,) * n, (COARSE,) * (n - 1), free), n_steps)
-    elif job.config.strategy == "data_parallel":
         # Shares differ by a sample at most: the largest counts.
+        part, coarse = (cost.scaled(job.config.largest_share / BATCH_SIZE) for cost in (PART, COARSE))
+        costs = StepCosts((free,) * n, (part,) * n, (coarse,) * (n - 1), free)
+        d = job.config.n_replicas
+        programs = gangs(costs, n_steps, Replicas(d, d, (0,) * (n + 1)) if d > 1 else None)
+    elif job.config.strategy == "data_parallel":
         share = PART.scaled(math.ceil(BATCH_SIZE / n) / BATCH_SIZE)
         programs = workers(n * share.forward, [Bucket(n * share.backward, 0)], n, n, n_steps)
     else:
@@ -155,14 +167,20 @@ def main() -> None:
     )
     parser.add_argument("--strategy", nargs="+", choices=STRATEGIES, default=STRATEGIES)
     parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[6, 12, 23])
+    parser.add_argument("--n-replicas", type=int, nargs="+", default=[1], help="of parareal's gangs")
     parser.add_argument("--spread", type=float, nargs="+", default=[0.0])
     parser.add_argument("--steps", type=int, default=25)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:1x4x4x4x{BATCH_SIZE * asked.steps}")
-    print("| strategy | N | actors | spread | forecast (ms) | step | IQR | beyond | allowed | processors |")
-    print("|:--|" + 9 * "--:|")
-    for strategy, n, spread in itertools.product(asked.strategy, asked.n_subnetworks, asked.spread):
-        job = job_of(strategy, n, spread, images)
+    print(
+        "| strategy | N | D | actors | spread | forecast (ms) | step | IQR | beyond | allowed | processors |"
+    )
+    print("|:--|" + 10 * "--:|")
+    settings = itertools.product(asked.strategy, asked.n_subnetworks, asked.n_replicas, asked.spread)
+    for strategy, n, n_replicas, spread in settings:
+        if strategy != "parareal" and n_replicas > 1:
+            continue
+        job = job_of(strategy, n, n_replicas, spread, images)
         seconds = seconds_of(job, spread)
         reports = run_gang(job, images, epochs=1).values()
         steps = max(reports, key=lambda report: report.seconds).step_seconds[2:]  # the first open connections
@@ -171,7 +189,14 @@ def main() -> None:
         allowed = 0.1 * seconds + 0.002 * job.resources.n_actors
         processor = sum(report.processor_seconds for report in reports) / local_devices().cpus
         times = (seconds, step, high - low, step - seconds, allowed, processor)
-        shown = (strategy, n, job.resources.n_actors, f"{spread:g}", *(f"{1e3 * time:.0f}" for time in times))
+        shown = (
+            strategy,
+            n,
+            n_replicas,
+            job.resources.n_actors,
+            f"{spread:g}",
+            *(f"{1e3 * time:.0f}" for time in times),
+        )
         print("|", " | ".join(map(str, shown)), "|", flush=True)
     cluster.disconnect()
 

@@ -20,6 +20,7 @@ from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
 from models.task import Classification, build_task
 from models.tearing import Tearing, plan_tearing
+from orchestrator.actors.synchronised import check_synchronisable
 from orchestrator.config import PIPELINES, TORN, Options, Sweep, TrialConfig, config_columns
 from orchestrator.costs import Costs
 from orchestrator.data.batches import Batches
@@ -247,6 +248,8 @@ def tear_as_asked(
     elif config.strategy == "data_parallel":
         _ = network.uses_all  # before it goes to actors that want to know
     try_tearing(config, tearing, devices)
+    if config.batch_norm == "synchronised":
+        check_synchronisable(tearing)
     return tearing
 
 

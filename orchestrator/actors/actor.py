@@ -24,6 +24,7 @@ from orchestrator.actors.liveness import show_life
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.optimizer import Optimizer, make_optimizer
 from orchestrator.actors.replicas import GradientSums, Replicas
+from orchestrator.actors.synchronised import Holders, synchronise
 from orchestrator.actors.transport import DONE, Link, Rendezvous, Transfer
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import Batches, HeldOut
@@ -132,13 +133,18 @@ class Actor(ABC):
         return dist.PrefixStore(f"replica {self.replica}", rendezvous.join())
 
     def join_replicas(
-        self, rendezvous: Rendezvous, *, completed_later: Collection[nn.Parameter] = ()
+        self,
+        rendezvous: Rendezvous,
+        *,
+        completed_later: Collection[nn.Parameter] = (),
+        copied: nn.Module | None = None,
     ) -> None:
         """Meet the holders of the same part in the other replicas, and sum gradients with them from now on.
 
         Args:
             rendezvous: where.
             completed_later: parameters to whose gradients :meth:`complete_gradients` adds.
+            copied: what is not the actor's own but runs here as well, on its share.
         """
         if self.config.n_replicas == 1:
             return
@@ -154,6 +160,12 @@ class Actor(ABC):
         )
         parameters = list(self.module.parameters())
         self._gradient_sums = GradientSums(self._replicas, parameters, completed_later)
+        if self.config.batch_norm == "synchronised":
+            holders = Holders(
+                self.replica - 1, self.config.n_replicas, lambda tensor: self.sum_over_replicas(tensor).wait()
+            )
+            for module in filter(None, (self.module, copied)):
+                synchronise(module, holders)
 
     def sum_over_replicas(self, tensor: Tensor) -> Transfer:
         """Start adding a tensor up over all replicas, in place."""

@@ -11,6 +11,7 @@ from models.parareal import PararealNetwork
 from models.tearing import Tearing
 from orchestrator.actors.metrics import Totals
 from orchestrator.actors.process_group import ProcessGroupActor
+from orchestrator.actors.synchronised import Holders, synchronise
 from orchestrator.config import TrialConfig
 from orchestrator.data.batches import HeldOut
 from orchestrator.data.data import Data
@@ -28,8 +29,8 @@ class DataParallelActor(ProcessGroupActor):
     """Worker j of N: torch's DistributedDataParallel on the j-th part of the batch of all strategies.
 
     Parts differ by one image at most, and each counts by its size: gradients are those of the mean over
-    the whole batch, so that a network without BatchNorm is trained as in one process. BatchNorm sees a
-    worker's own part alone, and the running statistics are those of the first worker.
+    the whole batch, so that a network without BatchNorm is trained as in one process. Unless it is
+    synchronised, BatchNorm sees a worker's own part alone; running statistics are those of the first worker.
 
     Args:
         config: the trial.
@@ -51,6 +52,8 @@ class DataParallelActor(ProcessGroupActor):
 
     def build(self) -> None:
         """Wrap the network: its gradients are averaged over the workers from now on."""
+        if self.config.batch_norm == "synchronised":
+            synchronise(self.module, Holders(self.rank, self.size, self._sum))
         self.parallel = DistributedDataParallel(
             self.module,
             find_unused_parameters=not self._uses_all,
@@ -63,8 +66,12 @@ class DataParallelActor(ProcessGroupActor):
         self._sent_per_step = 2 * (self.size - 1) * n_bytes // self.size
         self._sent = 0
 
+    def _sum(self, tensor: torch.Tensor) -> None:
+        self._sent += 2 * (self.size - 1) * tensor.nbytes // self.size
+        dist.all_reduce(tensor)
+
     def bytes_sent(self) -> int:
-        """The gradients' share in all reductions so far."""
+        """The gradients' share in all reductions so far, and synchronised statistics'."""
         return self._sent
 
     def state(self) -> bytes:

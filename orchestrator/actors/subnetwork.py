@@ -120,7 +120,7 @@ class SubnetworkActor(Actor):
         if self.next_preprocess is not None:
             self._replica_state = flatten_bytes(state_tensors(self.next_preprocess))
             self.next = link(f"subnetwork {self.j} to {self.j + 1}", 0, self._replica_state.nbytes)
-        self.join_replicas(rendezvous, completed_later=self._lent)
+        self.join_replicas(rendezvous, completed_later=self._lent, copied=self.next_preprocess)
 
     def links(self) -> list[Link]:
         """To the driver and to the neighbours there are."""

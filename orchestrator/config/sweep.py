@@ -104,6 +104,8 @@ def _without_what_has_no_effect(options: dict[str, Any]) -> dict[str, Any]:
     options["n_iterations"] = min(options["n_iterations"], n if options["strategy"] in TORN else 1)
     if options["strategy"] != "parareal":  # N = 1 among them: the baseline of all D
         options["n_replicas"] = min(options["n_replicas"], 1)
+    if options["n_replicas"] == 1 and options["strategy"] != "data_parallel":  # no batch is shared out
+        options["batch_norm"] = TrialConfig.batch_norm
     if n == 1 or options["strategy"] not in TORN:
         # The network itself has no C^2 and no F^1: one trial, whatever these say.
         options |= {"preprocess": "strided", "coarse": "units", "n_coarse_units": paper_n_coarse_units(1)}

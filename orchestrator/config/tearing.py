@@ -5,6 +5,7 @@ from typing import Literal
 
 from orchestrator.config.option import at_least, later
 
+BatchNorm = Literal["share", "synchronised"]
 Strategy = Literal["parareal", "serial", "data_parallel", "gpipe", "1f1b"]
 
 TORN: tuple[Strategy, ...] = ("parareal", "serial")
@@ -45,6 +46,10 @@ class TearingOptions:
     n_replicas: int = later(1, before=1)
     """Replicas D of a parareal network, N + 1 actors each: every one trains on its share of every batch, and
     all take the same step, by the gradients of the whole batch."""
+
+    batch_norm: BatchNorm = later("share", before="share")
+    """What BatchNorm normalises by where replicas, or the workers of data_parallel, have a share of every
+    batch each: share: the statistics of its own; synchronised: the whole batch's, as in one process."""
 
     def check(self) -> None:
         """See that values are in range.

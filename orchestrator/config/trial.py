@@ -66,6 +66,11 @@ class TrialConfig(NetworkOptions, TearingOptions, DataOptions, TaskOptions, Trai
                 f"--graphs True with --n-replicas {self.n_replicas}: gradients that are summed as they come "
                 "cannot be recorded: leave out one of them"
             )
+        if self.compiled and self.batch_norm == "synchronised":
+            raise ValueError(
+                "--compiled True with --batch-norm synchronised: sums over replicas cannot be compiled: "
+                "leave out one of them"
+            )
 
     def _check_batch(self) -> None:
         """See that a batch can be shared out as the strategy does.

@@ -20,6 +20,7 @@ CHARACTERS = ADAMW | {
     "n_coarse_units": 1,
 }
 REPLICAS = {"n_replicas": 2, "network": "mlp", "depth": 8, "width": 12}
+SYNCHRONISED = {"batch_norm": "synchronised", "depth": 29, "n_coarse_units": 1}  # with BatchNorm everywhere
 TABULAR = {
     "network": "mlp",
     "dataset": "tests.integration.characters:tabular",
@@ -61,6 +62,9 @@ TABULAR = {
         (2, REPLICAS),
         (2, REPLICAS | {"n_replicas": 3, "optimizer": "adamw", "clip_norm": 0.5}),  # shares of 3, 3, 2
         (3, REPLICAS | {"n_iterations": 2, "clip_norm": 1e-2}),
+        (2, SYNCHRONISED | {"n_replicas": 3, "preprocess": "stem"}),  # shares of 3, 3, 2
+        (3, SYNCHRONISED | {"n_replicas": 2, "n_iterations": 2, "preprocess": "stem", "batch_size": 7}),
+        (2, SYNCHRONISED | {"strategy": "data_parallel", "batch_size": 7}),
         (3, {"task": "tests.integration.expectation:Expectation"}),
         (
             2,

@@ -96,11 +96,12 @@ def test_a_trial_that_loses_an_actor_ends_with_the_serial_trials_numbers(
 def test_a_trial_that_loses_an_actor_of_a_replica_ends_with_the_numbers_of_one_replica(
     pool, serial_config, tmp_path, monkeypatch
 ):
-    one = replace(serial_config, strategy="parareal", n_subnetworks=2, n_coarse_units=1)
+    options = {"strategy": "parareal", "n_subnetworks": 2, "n_coarse_units": 1}
+    one = replace(serial_config, network="resnet", depth=29, width=4, **options)  # with BatchNorm
     with monkeypatch.context() as patch:
         patch.setattr(module_of_gang, "ray", pool)
         expected, _, of_one = run(one, Store(tmp_path / "one"))
-    config, store = replace(one, n_replicas=2), Store(tmp_path / "two")
+    config, store = replace(one, n_replicas=2, batch_norm="synchronised"), Store(tmp_path / "two")
     killed = []
 
     def kill_before_the_second_epoch(row):

@@ -54,6 +54,7 @@ OTHER = {
     "clip_norm": 1.0,
     "n_iterations": 2,
     "n_replicas": 2,
+    "batch_norm": "synchronised",
     "random_crop": "on",
     "random_flip": "off",
     "label_column": "fine_label",
@@ -66,6 +67,14 @@ OTHER = {
 
 def test_a_trial_has_one_value_of_every_option_of_a_sweep():
     assert {field.name for field in fields(Sweep)} == {field.name for field in fields(TrialConfig)}
+
+
+def test_batch_norm_is_synchronised_only_where_batches_are_shared_out():
+    options = {"seed": (0,), "n_replicas": (1, 2), "strategy": ("parareal", "data_parallel")}
+    trials = sweep(n_subnetworks=(1, 2), batch_norm=("share", "synchronised"), **options).trials()
+    found = [(t.strategy, t.n_replicas) for t in trials if t.batch_norm == "synchronised"]
+    assert sorted(found) == [("data_parallel", 1), ("parareal", 2)]
+    assert len(trials) == 4 + len(found)
 
 
 def test_replicas_are_of_parareal_networks_alone():
@@ -205,11 +214,13 @@ def test_a_trial_of_more_iterations_than_are_exact_is_refused(strategy, most):
         replace(config, n_iterations=most + 1)
 
 
-def test_graphs_are_of_one_iteration():
+def test_what_cannot_be_recorded_or_compiled_is_refused():
     with pytest.raises(ValueError, match=r"^--graphs True with --n-iterations 2: .*: leave out one of them$"):
         replace(BASE, graphs=True, n_iterations=2)
     with pytest.raises(ValueError, match="--graphs True with --n-replicas 2"):
         replace(BASE, graphs=True, n_replicas=2)
+    with pytest.raises(ValueError, match="--compiled True with --batch-norm synchronised"):
+        replace(BASE, compiled=True, n_replicas=2, batch_norm="synchronised")
 
 
 def test_how_a_network_computes_is_as_asked():

@@ -17,11 +17,12 @@ SCRIPT = next((argument for argument in sys.orig_argv if argument.endswith(".py"
 if FORKS in os.environ and SCRIPT.endswith("/default_worker.py"):
     import json
     import socket
+    from pathlib import Path
 
     worker = {
         "argv": sys.orig_argv,
         "environ": dict(os.environ),
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "nice": os.nice(0),
     }
     message = json.dumps(worker).encode()

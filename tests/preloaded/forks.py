@@ -1,7 +1,7 @@
 """Imports torch once, and becomes every worker of Ray that its socket is asked for: see ``sitecustomize.py``.
 
-Usage: ``python forks.py FOLDER``, ended by the end of its standard input. In the folder are the socket, and for
-every worker a file with its process id as name and its environment as content: /proc keeps showing this one's.
+Usage: ``python forks.py FOLDER``, ended by the end of its standard input. In the folder are the socket, and
+for every worker a file with its process id as name and its environment as content: /proc shows this one's.
 """
 
 import json

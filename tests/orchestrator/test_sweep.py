@@ -124,9 +124,9 @@ def test_a_dry_run_counts_what_the_store_holds(capsys):
     sweep = parse(SMALL).sweep
     store = Store("results/quickstart")
     for job in make_plan(sweep, Options(), local_devices()).jobs:
-        row = {"trial_id": job.config.trial_id, "status": "finished"}
-        store.write("trials", job.config.trial_id, [row])
-        epochs = [{"epoch": epoch + 1} for epoch in range(job.config.epochs)]
+        row = {"trial_id": job.config.trial_id}
+        store.write("trials", job.config.trial_id, [{**row, "status": "finished"}])
+        epochs = [{**row, "epoch": epoch + 1} for epoch in range(job.config.epochs)]
         store.write("epochs", job.config.trial_id, epochs)
     assert main([*SMALL, "--dry-run"]) == 0
     assert capsys.readouterr().out.count("3/3") == 2

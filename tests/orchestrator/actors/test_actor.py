@@ -194,7 +194,7 @@ from tests.orchestrator.actors.test_actor import make_actor
 actor = make_actor()
 actor.start_epoch(1)
 few = actor.report(True, 1.0).peak_memory_bytes
-np.ones(202 * 2**17)  # 202 MiB, for a moment; what was free before may serve for a page
+np.ones(202 * 2**17)  # 202 MiB, for a moment; some 0.1 of them may lie in what has become free meanwhile
 many = actor.report(True, 1.0).peak_memory_bytes
 file = Path(sys.argv[1])
 file.write_bytes(bytes(400 * 2**20))

@@ -86,8 +86,8 @@ def identify(trials: pd.DataFrame, *, ignore: Collection[str] = ()) -> pd.DataFr
         trials[column] = trials[column].where(_has_effect(trials, column))
     columns = [c for c in config_columns(trials) if c not in {"seed", *ignore}]
     shared = [c for c in columns if c not in {"n_subnetworks", *TEARING}]
-    trials["configuration"] = trials.groupby(columns, dropna=False, sort=False).ngroup()
-    trials["family"] = trials.groupby(shared, dropna=False, sort=False).ngroup()
+    trials["configuration"] = _number(trials, columns)
+    trials["family"] = _number(trials, shared)
     named = trials[["network", "depth", "n_subnetworks", "strategy"]].fillna({"strategy": "parareal"})
     trials["label"] = [label(*values) for values in named.itertuples(index=False)]
     return trials
@@ -253,6 +253,12 @@ def in_words(column: str, value: Any) -> str:
     if isinstance(value, str) and not value.replace(" ", "").isdigit():
         return strategy_name(value)
     return f"{name} = {value}" if column in HEADINGS else f"{name} {value}"
+
+
+def _number(trials: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Number the distinct values of the columns together: by those that vary, since each takes its time."""
+    apart = [column for column in columns if len(trials[column].unique()) > 1]
+    return trials.groupby(apart or columns[:1], dropna=False, sort=False).ngroup()
 
 
 def _has_effect(trials: pd.DataFrame, column: str) -> pd.Series:

@@ -247,15 +247,16 @@ def execute(prepared: Prepared) -> None:
 def conclude(plan: Plan, store: Store, console: Console) -> int:
     """Show and write the results, and the trials without one; returns the exit status."""
     from analysis import load  # long to import, with all that reports take
-    from analysis.report import print_tables, write_report
+    from analysis.report import Report
 
     store.gather()
-    print_tables(load(store.path), console)
+    report = Report(load(store.path))
+    report.print(console)
     unfinished = _unfinished(plan, store)
     for line in unfinished:
         say(console, line)
     with writing(store.path / "report"):
-        *others, page = write_report(store.path)
+        *others, page = report.write()
     say(console, f"wrote {os.path.relpath(page)}, and {len(others)} figures and tables beside it")
     if left := pending(plan.jobs, store):
         say(console, "the same command tries again what failed, from its last checkpoint on")

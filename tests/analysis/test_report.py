@@ -8,7 +8,7 @@ from rich.console import Console
 
 from analysis import load
 from analysis.frames import FIGURES, TABLES
-from analysis.report import main, print_tables, write_report
+from analysis.report import Report, main, write_report
 from analysis.schema import COLUMNS
 from tests.unreadable import make_unreadable
 
@@ -94,7 +94,7 @@ def test_empty_store_says_what_is_missing(store):
 def test_terminal_shows_all_tables(store):
     store.timings(store.trial(1, errors=[4.0, 2.5]), TIMES, critical_path=[7.0])
     console = Console(file=StringIO(), width=100)
-    print_tables(load(store.path), console)
+    Report(load(store.path)).print(console)
     text = console.file.getvalue()
     assert "Table 1" in text
     assert "2.50" in text
@@ -109,7 +109,7 @@ def test_the_answer_and_the_data_come_first(store):
     answer = "ResNet-56 torn into 3: steps 3.0 times as fast on its critical path, "
     answer += "errors 2.0 points lower (n = 1)."
     console = Console(file=StringIO(), width=200)
-    print_tables(load(store.path), console)
+    Report(load(store.path)).print(console)
     assert console.file.getvalue().lstrip().startswith(answer)
     write_report(store.path)
     text = (store.path / "report" / "report.md").read_text()

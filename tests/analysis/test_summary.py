@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from analysis import load
-from analysis.report import print_tables, write_report
+from analysis.report import Report, write_report
 from analysis.summary import at_chance, data_sets, headlines, lost, progress, provenance, unfinished
 
 
@@ -102,7 +102,7 @@ def test_a_torn_network_at_chance_is_said_where_the_one_in_one_piece_learned(sto
     write_report(store.path)
     for name in ("report.md", "report.html"):
         assert expected in (store.path / "report" / name).read_text(encoding="utf-8")
-    print_tables(load(store.path), Console(file=(printed := io.StringIO()), width=300))
+    Report(load(store.path)).print(Console(file=(printed := io.StringIO()), width=300))
     assert expected in printed.getvalue()
 
 
@@ -153,7 +153,7 @@ def test_rows_of_finished_trials_that_are_lost_are_said(store):
         f"Wall-clock timings of finished trials are missing in the store, {whole[0]}, {whole[4]}: "
     )
     out = io.StringIO()
-    print_tables(results, Console(file=out, width=1000))
+    Report(results).print(Console(file=out, width=1000))
     write_report(store.path)
     for text in (
         out.getvalue(),

@@ -2,17 +2,13 @@
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import psutil
 
-from tests.preloaded import environment
+from tests.preloaded import environment, start_python
 
 MEASURED = ["seconds", "samples_per_second", "step_seconds", "peak_memory_bytes"]
 """Columns of the epochs frame that differ from run to run."""
@@ -21,32 +17,16 @@ TINY += ["--train-subset", "640", "--timing-repeats", "2", "--partition", "unifo
 UNTIMED = [*TINY, "--timing-repeats", "0"]
 
 
-def _heed_the_keyboard():
-    """As from a terminal: what a script runs in the background ignores these signals, and hands that on."""
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)
-
-
 class Command:
-    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found.
+    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
 
-    ``prefix`` is what runs it, such as another user's command.
-    """
-
-    def __init__(self, *options: str, prefix: Sequence[str] = (), **environment: str) -> None:
+    def __init__(self, *options: str, **environment: str) -> None:
         self.mark = uuid.uuid4().hex
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "orchestrator.sweep", *options],
-            env=os.environ | environment | {"PARAREAL_TEST": self.mark},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=_heed_the_keyboard,
-        )
+        environ = os.environ | environment | {"PARAREAL_TEST": self.mark}
+        self.process = start_python(["-m", "orchestrator.sweep", *options], environ=environ)
 
     def lines(self):
         """Its output as it comes."""
-        assert self.process.stdout is not None
         return iter(self.process.stdout)
 
     def finish(self):

@@ -142,7 +142,7 @@ def test_a_lost_head_is_noticed_and_the_same_command_goes_on(tmp_path):
     again = Command(*options)
     first = next(line for line in again.lines() if "/200" in line)
     assert int(re.search(r"epoch (\d+)/200", first)[1]) in (done, done + 1)  # its checkpoint may be missing
-    again.process.terminate()
+    again.process.send_signal(signal.SIGTERM)
     assert again.finish()[0] == 128 + signal.SIGTERM
 
 

@@ -2,14 +2,13 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from analysis import load
 from orchestrator import load_network
 from orchestrator.data.batches import Batches
 from orchestrator.data.datasets import load_dataset
+from tests.preloaded import start_python
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
 # Later options win: the same path, in seconds.
@@ -20,11 +19,12 @@ def test_a_regression_is_swept_as_the_page_says(tmp_path, monkeypatch):
     (module,) = re.findall(r"```python\n# my_data\.py\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "my_data.py").write_text(module, encoding="utf-8")
     (command,) = re.findall(r"python (-m orchestrator\.sweep --dataset my_data.*?[^\\])\n", PAGE, re.DOTALL)
-    words = [sys.executable, *shlex.split(command.replace("\\\n", " ")), *SMALLER]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "RMSE" in done.stdout
-    assert "points" in done.stdout
+    words = [*shlex.split(command.replace("\\\n", " ")), *SMALLER]
+    process = start_python(words, folder=tmp_path)
+    output = process.stdout.read()
+    assert process.wait() == 0, output
+    assert "RMSE" in output
+    assert "points" in output
 
     store = tmp_path / "results" / "diabetes"
     trials = load(store).trials.set_index("n_subnetworks")

@@ -2,12 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 from analysis import load
 from orchestrator import status
+from tests.preloaded import start_python
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-network.md").read_text(encoding="utf-8")
 # Later options win. One trial and few steps of a narrower network: the same path, in seconds.
@@ -19,9 +18,10 @@ def test_ones_own_network_is_swept_as_the_page_says(tmp_path: Path) -> None:
     module = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
     (tmp_path / "my_networks.py").write_text(module, encoding="utf-8")
     (command,) = re.findall(r"```bash\npython (.*?)\n```", PAGE, re.DOTALL)
-    words = [sys.executable, *shlex.split(command), *SMALLER]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = [*shlex.split(command), *SMALLER]
+    process = start_python(words, folder=tmp_path)
+    output = process.stdout.read()
+    assert process.wait() == 0, output
     trials = load(tmp_path / "results" / "plain").trials
     assert list(trials["n_subnetworks"]) == [2]
     assert list(trials["status"]) == ["finished"]

@@ -39,7 +39,7 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finish
     command = Command(*UNTIMED, "--store", str(tmp_path))
     for line in command.lines():
         if "epoch 2/3" in line:  # epoch 3 of the first trial is under way
-            command.process.kill()
+            command.process.send_signal(signal.SIGKILL)
             break
     command.process.wait()
     assert command.await_end_of_descendants(90) == []

@@ -1,9 +1,10 @@
-"""Imports torch once, and becomes every worker of Ray that its socket is asked for: see ``sitecustomize.py``.
+"""Imports what takes long once, and becomes every process that its socket is asked for: see the package.
 
-Usage: ``python forks.py FOLDER``, ended by the end of its standard input. In the folder are the socket, and
-for every worker a file with its process id as name and its environment as content: /proc shows this one's.
+Usage: ``python forks.py FOLDER MODULE…``, ended by the end of its standard input. In the folder are the socket,
+and for every process a file with its id as name and its environment as content: /proc shows this one's.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -13,8 +14,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
-
-import torch  # noqa: F401  # not Ray, which reads a worker's environment while it is imported
+from typing import Any
 
 
 def _receive(link: socket.socket, n_bytes: int) -> bytes:
@@ -22,38 +22,48 @@ def _receive(link: socket.socket, n_bytes: int) -> bytes:
     while len(data) < n_bytes:
         part = link.recv(n_bytes - len(data))
         if not part:
-            raise EOFError("a worker was ended before it was forked")
+            raise EOFError("ended before it was forked")
         data += part
     return data
 
 
 def _end_with(link: socket.socket) -> None:
-    """Ray knows this worker by another process too, and may end that one."""
+    """Who has asked for this process may be known in its place, and ended."""
     link.recv(1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _become(link: socket.socket, descriptors: list[int], worker: dict, folder: Path) -> None:
-    """In the fork: what the process at the other end of the link was started as."""
-    os.setsid()  # Ray ends the process group of a worker that it has lost
+def _report(link: socket.socket) -> None:
+    """Fork once more, and stay to say how it ended; returns in the new process alone."""
+    if process := os.fork():
+        link.sendall(process.to_bytes(8, "big"))
+        _, status = os.waitpid(process, 0)
+        link.sendall(status.to_bytes(8, "big"))
+        os._exit(0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as from a terminal
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+def _become(link: socket.socket, descriptors: list[int], asked: dict[str, Any], folder: Path) -> None:
+    """In the fork: what was asked for."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if asked["reported"]:
+        _report(link)
+    os.setsid()  # Ray ends the process group of a worker that it has lost
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
     os.environ.clear()
-    os.environ.update(worker["environ"])
-    os.chdir(worker["folder"])
-    os.nice(worker["nice"] - os.nice(0))
-    (folder / str(os.getpid())).write_text(json.dumps(worker["environ"]))
+    os.environ.update(asked["environ"])
+    os.chdir(asked["folder"])
+    os.nice(asked["nice"] - os.nice(0))
+    (folder / str(os.getpid())).write_text(json.dumps(asked["environ"]))
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
-    script = next(n for n, argument in enumerate(worker["argv"]) if argument.endswith("/default_worker.py"))
-    sys.orig_argv = worker["argv"]
-    sys.argv = worker["argv"][script:]
-    sys.path[0] = str(Path(sys.argv[0]).parent)
+    sys.orig_argv = asked["argv"]
 
 
-def _serve(folder: Path) -> bool:
-    """Fork a worker for each that asks; true in the fork, false at the end of the standard input."""
+def _serve(folder: Path) -> dict[str, Any] | None:
+    """Fork a process for each that is asked for: which one it is, or None at the end of the standard input."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "socket"))
@@ -62,21 +72,31 @@ def _serve(folder: Path) -> bool:
         while True:
             ready, _, _ = select.select([server, sys.stdin], [], [])
             if sys.stdin in ready:
-                return False
+                return None
             link, _ = server.accept()
             try:
                 size, descriptors, _, _ = socket.recv_fds(link, 8, 3)
-                worker = json.loads(_receive(link, int.from_bytes(size, "big")))
+                asked = json.loads(_receive(link, int.from_bytes(size, "big")))
             except (EOFError, ConnectionError):
                 link.close()
                 continue
             if os.fork() == 0:
-                _become(link, descriptors, worker, folder)
-                return True
+                _become(link, descriptors, asked, folder)
+                return asked
             link.close()
             for descriptor in descriptors:
                 os.close(descriptor)
 
 
-if _serve(Path(sys.argv[1])):
-    runpy.run_path(sys.argv[0], run_name="__main__")
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+if asked := _serve(Path(sys.argv[1])):
+    words = asked["argv"]
+    if "-m" in words:  # as Python has it: the folder first in the path, the module's file as argv[0]
+        name = words.index("-m") + 1
+        sys.argv, sys.path[0] = words[name:], asked["folder"]
+        runpy.run_module(words[name], run_name="__main__", alter_sys=True)
+    else:
+        script = next(n for n, word in enumerate(words) if word.endswith(".py"))
+        sys.argv, sys.path[0] = words[script:], str(Path(words[script]).parent)
+        runpy.run_path(words[script], run_name="__main__")

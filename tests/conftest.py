@@ -20,7 +20,7 @@ import torch
 from hypothesis import settings
 
 from orchestrator import cluster
-from tests.preloaded import FORKS, close_all, fork_workers
+from tests.preloaded import FORKS, Forks
 
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
@@ -74,7 +74,7 @@ def _turn(item: pytest.Item) -> int:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """One Ray for all tests that want one on this machine, gone before the next that does not."""
     if item.get_closest_marker("ray") and FORKS not in os.environ:
-        fork_workers()
+        item.config.stash[_FORKS] = Forks()
     if "local_ray" in item.fixturenames:
         cluster.connect(None)
         item.config.stash[_LOCAL_RAY] = True
@@ -88,10 +88,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     _end_local_ray(config)
-    close_all()
+    if _FORKS in config.stash:
+        config.stash[_FORKS].close()
 
 
 _LOCAL_RAY = pytest.StashKey[bool]()
+_FORKS = pytest.StashKey[Forks]()
 
 
 def _end_local_ray(config: pytest.Config) -> None:

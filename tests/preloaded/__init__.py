@@ -14,9 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import ClassVar
 
 import psutil
 import ray
@@ -53,42 +51,35 @@ class Forked:
 
 
 class Forks:
-    """The process that others are forked from, until `close_all`.
+    """The processes that others are forked from, for all that this one starts until `close`."""
 
-    Args:
-        modules: what it imports.
-        environment: what its own has beside this one's.
-    """
-
-    running: ClassVar[list["Forks"]] = []
-
-    def __init__(self, modules: Sequence[str], **environment: str) -> None:
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forks-")
-        self.folder = Path(self._folder.name)
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "forks.py"), str(self.folder), *modules],
-            env=os.environ | environment,
+        allocator = Path(ray.__file__).parent / "core" / "libjemalloc.so"  # as Ray has it in its workers
+        # Not Ray, which reads a worker's environment while it is imported.
+        workers = self._start("workers", ["torch"], WORKER_ENVIRONMENT | {"LD_PRELOAD": str(allocator)})
+        self._processes = [workers, self._start("commands", OF_COMMANDS, {})]
+        for process in self._processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+        os.environ[FORKS] = self._folder.name
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+    def _start(self, name: str, modules: Sequence[str], more: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        (folder := Path(self._folder.name, name)).mkdir()
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "forks.py"), str(folder), *modules],
+            env=os.environ | more,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n"
-        self.running.append(self)
 
     def close(self) -> None:
-        """End it; what was forked from it stays."""
-        self._process.communicate()
-        self.running.remove(self)
+        """End them; what was forked from them stays."""
+        for process in self._processes:
+            process.communicate()
+        del os.environ[FORKS]
         self._folder.cleanup()
-
-
-def fork_workers() -> None:
-    """From now on all workers of Ray that this process, or what it starts, leads to are forked."""
-    allocator = Path(ray.__file__).parent / "core" / "libjemalloc.so"  # as Ray has it in its workers
-    # Not Ray, which reads a worker's environment while it is imported.
-    forks = Forks(["torch"], **WORKER_ENVIRONMENT, LD_PRELOAD=str(allocator))
-    os.environ[FORKS] = str(forks.folder / "socket")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def start_python(
@@ -97,7 +88,7 @@ def start_python(
     """Start Python with these arguments; both its outputs come as the process's ``stdout``."""
     command = [sys.executable, *arguments]
     folder = folder or Path.cwd()
-    if not os.environ.get(FORKS):
+    if not (forks := os.environ.get(FORKS)):
         return subprocess.Popen(
             command,
             env=environ,
@@ -108,28 +99,17 @@ def start_python(
             preexec_fn=_heed_the_keyboard,
         )
     output, written = os.pipe()
-    link = ask(_commands() / "socket", command, environ, folder, [0, written, written], reported=True)
+    link = ask(f"{forks}/commands", command, environ, folder, [0, written, written], reported=True)
     os.close(written)
     return Forked(link, output)
 
 
 def environment(process: psutil.Process) -> dict[str, str]:
     """What a process was started with, were it forked."""
-    for forks in Forks.running:
-        if (written := forks.folder / str(process.pid)).exists():
+    if forks := os.environ.get(FORKS):
+        for written in Path(forks).glob(f"*/{process.pid}"):
             return json.loads(written.read_text())
     return process.environ()
-
-
-def close_all() -> None:
-    """End the processes that others are forked from."""
-    for forks in list(Forks.running):
-        forks.close()
-
-
-@cache
-def _commands() -> Path:
-    return Forks(OF_COMMANDS).folder
 
 
 def _heed_the_keyboard() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def ask(
-    forks: str | Path,
+    forks: str,
     arguments: Sequence[str],
     environ: Mapping[str, str],
     folder: Path,
@@ -19,7 +19,7 @@ def ask(
     """Ask ``forks.py`` for a process, with this one's priority.
 
     Args:
-        forks: path of its socket.
+        forks: its folder.
         arguments: command line, Python's own name first.
         environ: environment.
         folder: that it is to work in.
@@ -38,7 +38,7 @@ def ask(
     }
     message = json.dumps(asked).encode()
     link = socket.socket(socket.AF_UNIX)
-    link.connect(str(forks))
+    link.connect(f"{forks}/socket")
     socket.send_fds(link, [len(message).to_bytes(8, "big")], descriptors)
     link.sendall(message)
     return link

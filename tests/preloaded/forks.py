@@ -1,6 +1,6 @@
 """Imports what takes long once, and becomes every process that its socket is asked for: see the package.
 
-Usage: ``python forks.py FOLDER MODULE…``, ended by the end of its standard input. In the folder are the socket,
+Usage: ``python forks.py FOLDER MODULE…``, ended by the end of its standard input. The folder gets the socket,
 and for every process a file with its id as name and its environment as content: /proc shows this one's.
 """
 
@@ -63,7 +63,7 @@ def _become(link: socket.socket, descriptors: list[int], asked: dict[str, Any], 
 
 
 def _serve(folder: Path) -> dict[str, Any] | None:
-    """Fork a process for each that is asked for: which one it is, or None at the end of the standard input."""
+    """Fork a process for each that is asked for: in it what was asked, here None at the end of the input."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "socket"))

@@ -7,14 +7,14 @@ import os
 import sys
 
 FORKS = "PARAREAL_TEST_FORKS"
-"""The environment's name of the socket at which ``forks.py`` listens."""
+"""The environment's name of the folder of what ``forks.py`` has there."""
 
 SCRIPT = next((argument for argument in sys.orig_argv if argument.endswith(".py")), "")
 
-if FORKS in os.environ and SCRIPT.endswith("/default_worker.py"):
+if os.environ.get(FORKS) and SCRIPT.endswith("/default_worker.py"):
     from pathlib import Path
 
     from asking import ask
 
-    ask(os.environ[FORKS], sys.orig_argv, os.environ, Path.cwd(), [0, 1, 2]).recv(1)  # its end
+    ask(f"{os.environ[FORKS]}/workers", sys.orig_argv, os.environ, Path.cwd(), [0, 1, 2]).recv(1)  # its end
     os._exit(0)

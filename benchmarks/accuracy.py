@@ -76,11 +76,12 @@ STUDIES = {
             *("--dataset", "benchmarks.characters:text", "--task", "next_token"),
             *("--network", "benchmarks.characters:transformer", "--depth", "12", "--width", "32"),
             *("--n-subnetworks", "1", "2", "3", "6", "--seed", "0", "1", "2"),
-            *("--coarse", coarse, "--n-coarse-units", "1", "--epochs", "2", "--batch-size", "32"),
+            *("--n-coarse-units", "1", "--epochs", "2", "--batch-size", "32"),
             *("--optimizer", "adamw", "--learning-rate", "0.003", "--decay", "weights"),
             *("--warmup", "0.25", "--schedule", "cosine_by_step", "--clip-norm", "1"),
+            *corrections,
         ]
-        for coarse in ("units", "shortcut")
+        for corrections in (["--coarse", "units"], ["--coarse", "shortcut"], ["--n-iterations", "2"])
     ],
     "cifar": [
         [

@@ -1,7 +1,5 @@
 """Sweeps from Python: of a script's own functions, on a Ray that runs already, interrupted, refused."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -12,6 +10,7 @@ from nbclient import NotebookClient
 
 from analysis import load
 from orchestrator import Options, Sweep, SweepError, run
+from tests.preloaded import start_python
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "sweep.ipynb"
 TINY = {"n_subnetworks": (1, 2), "epochs": 2, "train_subset": 64, "validation_subset": 40, "batch_size": 16}
@@ -49,12 +48,11 @@ def test_a_scripts_own_network_is_swept_once_and_its_changed_self_beside(tmp_pat
 
     def trials(text):
         script.write_text(text)
-        done = subprocess.run(
-            [sys.executable, script, store], capture_output=True, text=True, cwd=tmp_path, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert "finished ['finished'" in done.stdout
-        return done.stdout, set(pd.read_parquet(store / "trials")["trial_id"])
+        process = start_python([str(script), str(store)], folder=tmp_path)
+        output = process.stdout.read()
+        assert process.wait() == 0, output
+        assert "finished ['finished'" in output
+        return output, set(pd.read_parquet(store / "trials")["trial_id"])
 
     _, first = trials(SCRIPT)
     output, again = trials(SCRIPT + "# a remark\n")

@@ -92,10 +92,9 @@ for module in sys.argv[2:]:
     importlib.import_module(module)
 if asked := _serve(Path(sys.argv[1])):
     words = asked["argv"]
-    if "-m" in words:  # as Python has it: the folder first in the path, the module's file as argv[0]
-        name = words.index("-m") + 1
-        sys.argv, sys.path[0] = words[name:], asked["folder"]
-        runpy.run_module(words[name], run_name="__main__", alter_sys=True)
+    if words[1] == "-m":
+        sys.argv, sys.path[0] = words[2:], asked["folder"]
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
     else:
         script = next(n for n, word in enumerate(words) if word.endswith(".py"))
         sys.argv, sys.path[0] = words[script:], str(Path(words[script]).parent)

@@ -6,6 +6,7 @@
     python -m benchmarks.accuracy fast            what shortens a step, at N = 6 on digits, 8 seeds each
     python -m benchmarks.accuracy architectures   ResNet, VGG, MLP and ViT at N = 1, 3, 6, 3 seeds each
     python -m benchmarks.accuracy mlp             the MLP at three learning rates, 6 seeds each
+    python -m benchmarks.accuracy class_token     a ViT with a class token at N = 1, 3, 6, 5 seeds each
     python -m benchmarks.accuracy characters      a Transformer on text at N = 1, 2, 3, 6, 3 seeds each
     python -m benchmarks.accuracy cifar DATASET   N = 1, 3 on colour images, e.g. parquet:DIR of CIFAR-10
 
@@ -28,7 +29,8 @@ DEFAULTS_AND_STRIDED = (["--coarse", "units", "shortcut"], ["--preprocess", "str
 NETWORKS = (("resnet", 56, 8, 0.1), ("vgg", 16, 16, 0.1), ("mlp", 14, 64, 0.02), ("vit", 12, 48, 0.1))
 """Name, depth, width and learning rate: at 0.1 the MLP does not train in one piece either."""
 
-USUAL = ["--depth", "56", "--partition", "uniform", "--coarse", "units"]
+USUAL = [*("--depth", "56", "--partition", "uniform", "--coarse", "units")]
+USUAL += [*("--epochs", "8", "--milestones", "5", "7")]
 """Where a study says nothing else."""
 
 STUDIES = {
@@ -70,6 +72,12 @@ STUDIES = {
             *("--n-subnetworks", "1", "3", "6", *SIX_SEEDS, *at_cuts),
         ]
         for at_cuts in DEFAULTS_AND_STRIDED
+    ],
+    "class_token": [
+        [
+            *("--network", "benchmarks.class_token:vit", "--depth", "12", "--width", "48"),
+            *("--n-subnetworks", "1", "3", "6", *FIVE_SEEDS, "--coarse", "units", "shortcut"),
+        ]
     ],
     "characters": [
         [

@@ -76,6 +76,14 @@ def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
         status = main(sys.argv[1:])
     except KeyboardInterrupt:
         status = exit_status()
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or "allocate memory" in str(error)):  # as torch has it
+            raise
+        complain(
+            f"memory does not suffice ({str(error).strip() or type(error).__name__}): raise the limit of this "
+            "shell or job (ulimit -d and -v show it), ask for less, or take a machine with more"
+        )
+        status = 1
     sys.exit(status)
 
 

@@ -59,6 +59,15 @@ def test_a_warning_of_ours_is_one_line_and_that_of_others_says_where():
     assert second.endswith("UserWarning: old")
 
 
+@pytest.mark.parametrize("error", ["MemoryError()", "RuntimeError('you tried to allocate memory')"])
+def test_memory_that_is_short_is_said_in_a_line_and_another_error_whole(error):
+    done = run(f"raise {error}")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: memory does not suffice (")
+    assert "Traceback" in run("raise RuntimeError('a fault of ours')").stderr
+
+
 PRINT_MUCH = "[print(i, flush=True) for i in range(9)]; time.sleep(0.2); print(9); return 7"
 
 

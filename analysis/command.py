@@ -80,8 +80,8 @@ def command(main: Callable[[Sequence[str]], int]) -> NoReturn:
         if not (isinstance(error, MemoryError) or "allocate memory" in str(error)):  # as torch has it
             raise
         complain(
-            f"memory does not suffice ({str(error).strip() or type(error).__name__}): raise the limit of this "
-            "shell or job (ulimit -d and -v show it), ask for less, or take a machine with more"
+            f"memory does not suffice ({str(error).strip() or type(error).__name__}): raise the limit of "
+            "this shell or job (ulimit -d and -v show it), ask for less, or take a machine with more"
         )
         status = 1
     sys.exit(status)

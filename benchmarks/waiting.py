@@ -3,6 +3,7 @@
     python -m benchmarks.waiting                       all strategies, up to 24 actors
     python -m benchmarks.waiting --spread 0 0.2 0.4    parts whose times vary
     python -m benchmarks.waiting --strategy parareal --n-subnetworks 2 3 --n-replicas 2 3
+    python -m benchmarks.waiting --strategy parareal --clip-norm 1     what the norm of all gradients takes
 
 Each part takes 100 ms forward and 200 ms backward with the whole batch, less with a share of it, and uses no
 processor: as many actors as one likes run side by side on two cores, and what a step should take is known
@@ -115,7 +116,9 @@ def network(input_shape: Shape, n_classes: int, depth: int, width: int = 0) -> F
     )
 
 
-def job_of(strategy: Strategy, n: int, n_replicas: int, spread: float, images: Data) -> Job:
+def job_of(
+    strategy: Strategy, n: int, n_replicas: int, spread: float, images: Data, clip_norm: float | None
+) -> Job:
     """A trial of N actors and their driver, or D times as many, on this machine's cores, however few."""
     (config,) = Sweep(
         n_subnetworks=(n,),
@@ -129,6 +132,7 @@ def job_of(strategy: Strategy, n: int, n_replicas: int, spread: float, images: D
         batch_size=(BATCH_SIZE,),
         strategy=(strategy,),
         augment=(False,),
+        clip_norm=(clip_norm,),
     ).trials()
     described = network(images.input_shape, len(images.classes), n, round(100 * spread))
     available = local_devices()
@@ -169,6 +173,7 @@ def main() -> None:
     parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[6, 12, 23])
     parser.add_argument("--n-replicas", type=int, nargs="+", default=[1], help="of parareal's gangs")
     parser.add_argument("--spread", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--clip-norm", type=float)
     parser.add_argument("--steps", type=int, default=25)
     asked = parser.parse_args()
     images = load_dataset(f"synthetic:1x4x4x4x{BATCH_SIZE * asked.steps}")
@@ -180,7 +185,7 @@ def main() -> None:
     for strategy, n, n_replicas, spread in settings:
         if strategy != "parareal" and n_replicas > 1:
             continue
-        job = job_of(strategy, n, n_replicas, spread, images)
+        job = job_of(strategy, n, n_replicas, spread, images, asked.clip_norm)
         seconds = seconds_of(job, spread)
         reports = run_gang(job, images, epochs=1).values()
         steps = max(reports, key=lambda report: report.seconds).step_seconds[2:]  # the first open connections

@@ -1,5 +1,6 @@
-"""Backward passes that start from a gradient computed elsewhere."""
+"""Backward passes that start from a gradient computed elsewhere, and where they end."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -35,3 +36,17 @@ def seed_gradient(output: Tensor, gradient: Tensor, *, scale: float = 1.0) -> Te
         scale: a factor of the gradient.
     """
     return cast(Tensor, _Seed.apply(output, gradient, scale))
+
+
+def leaves(output: Tensor) -> Iterator[Tensor]:
+    """All leaf tensors that a backward pass from ``output`` would give a gradient; () where it has none."""
+    todo, met = [output.grad_fn], set()
+    while todo:
+        node = todo.pop()
+        if node is None or node in met:
+            continue
+        met.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, Tensor):
+            yield leaf
+        todo.extend(following for following, _ in node.next_functions)

@@ -174,15 +174,23 @@ class FeedForward:
         shapes: list[Shape] = []
         sizes: list[int] = []
         trains = False
+        seen = []
         for probe in self._probes():
             probe.check_state()
             read, batch = batch, probe.try_out(batch)
+            seen.append(probe.seen)
+            probe.check_own_parameters(read)
             shapes.append(tuple(batch.shape[1:]))
             sizes.append(probe.n_parameters)
             trains |= bool(probe.trainable)
             if len(sizes) == self.n_units + 2:
                 probe.check_passes_back(read)
             del probe  # before the next is built
+        # Once more, now that all have run: what one has left behind for another shows.
+        batch = self.samples()
+        for probe, before in zip(self._probes(), seen, strict=True):
+            batch = probe.check_again(batch, before)
+            del probe
         *shapes, output_shape = shapes
         return Trace(tuple(shapes), tuple(sizes[1:-1]), sizes[0], sizes[-1], output_shape, trains)
 

@@ -3,17 +3,16 @@
 import copy
 import inspect
 import io
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from models.autograd import leaves
 from models.compute import Compute
+from models.draws import OtherRandomNumbersError, torchs_random_numbers
 from models.initialisation import ModuleFactory, as_factory, build_seeded, copied, seeded
 
 ANY_ERROR = (Exception, SystemExit)
@@ -50,15 +49,18 @@ class Probe:
         what: the same, with the name of its class.
         n_parameters: number of its parameters.
         trainable: the names of those that are to be trained.
+        seen: some of the numbers it returned as :meth:`try_out` has tried it, in training and in evaluation.
 
     Raises:
         ValueError: it cannot be built, or holds what no actor could; the message names it.
     """
 
+    seen: tuple[Tensor, Tensor]
+
     def __init__(self, source: nn.Module | ModuleFactory, what: str) -> None:
         self._source, self._name = source, what
         try:
-            with _torchs_random_numbers(what):
+            with torchs_random_numbers(what):
                 self.module = build_seeded(as_factory(source), 0)
         except OtherRandomNumbersError:
             raise
@@ -150,13 +152,39 @@ class Probe:
             )
         for read, before, training in ((reverse, trained, True), (batch, output, False)):
             self._take_back(kept)
-            again, largest = self.run(read, training=training), before.nan_to_num(0.0, 0.0, 0.0).abs().max()
-            rounding = 1e-6 * float(largest)
-            if not torch.allclose(again, before, rtol=1e-5, atol=rounding, equal_nan=True):
+            if not _nearly(self.run(read, training=training), before):
                 raise ValueError(
                     f"what {self.what} makes of a batch depends on what it keeps beside parameters and "
                     "buffers, which is lost where a trial goes on after an interruption, and from the "
                     "trained network: make it a buffer"
+                )
+        self._take_back(kept)  # a factory may return the same module again
+        self.seen = _some(trained), _some(output)
+        return output
+
+    def check_again(self, batch: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
+        """See that the component, built anew, makes of a batch what it made before others had run again.
+
+        Args:
+            batch: as :meth:`try_out` has read it.
+            seen: what came of it.
+
+        Returns:
+            What it makes of the batch in evaluation.
+
+        Raises:
+            ValueError: it makes something else: it reads what others count up, each process for itself.
+        """
+        kept = self._state()
+        trained = self.run(batch.flip(0), training=True)
+        self._take_back(kept)
+        output = self.run(batch, training=False)
+        for now, before in zip((trained, output), seen, strict=True):
+            if not _nearly(_some(now), before):
+                raise ValueError(
+                    f"what {self.what} makes of a batch depends on what has run before, such as a global "
+                    "variable or an attribute of a class that passes change, of which every process has its "
+                    "own: make it a buffer of the one component that changes and reads it"
                 )
         return output
 
@@ -236,6 +264,25 @@ class Probe:
             )
 
     @torch.enable_grad()
+    def check_own_parameters(self, batch: Tensor) -> None:
+        """See that all parameters that a pass uses are the component's own.
+
+        Raises:
+            ValueError: one is not: no optimizer would hear of it, and actors would not share it.
+        """
+        own = {id(parameter) for parameter in self.module.parameters()}
+        kept = self._state()
+        output = self._call(self.module.train(), batch.clone())
+        self._take_back(kept)
+        for leaf in leaves(output):
+            if isinstance(leaf, nn.Parameter) and id(leaf) not in own:
+                raise ValueError(
+                    f"{self.what} uses a parameter of shape {tuple(leaf.shape)} that it does not hold, so "
+                    "that it is not trained there: make it an attribute of the module, or of an "
+                    "nn.ParameterList or nn.ModuleList; what several units share belongs into one unit"
+                )
+
+    @torch.enable_grad()
     def passes_back(self, batch: Tensor) -> bool:
         """Whether a gradient reaches what the component reads, or that is whole numbers, which have none."""
         if not batch.is_floating_point():
@@ -302,7 +349,7 @@ class Probe:
             inputs = _required_inputs(module)
             if len(inputs) > 1:
                 raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
-            with seeded(0, "probe"), _torchs_random_numbers(self.what):
+            with seeded(0, "probe"), torchs_random_numbers(self.what):
                 before = torch.get_rng_state()
                 output: Tensor = module(batch)
                 self._draws = not torch.equal(torch.get_rng_state(), before)
@@ -313,37 +360,23 @@ class Probe:
         return output
 
 
-class OtherRandomNumbersError(ValueError):
-    """A component draws random numbers that no seed of a trial decides."""
-
-
-@contextmanager
-def _torchs_random_numbers(what: str) -> Iterator[None]:
-    """See that no random numbers but torch's are drawn in the block.
-
-    Raises:
-        OtherRandomNumbersError: some are; each process would have its own.
-    """
-    before = _others_states()
-    yield
-    if _others_states() != before:
-        raise OtherRandomNumbersError(
-            f"{what} draws random numbers of Python or numpy, which differ from process to process: draw "
-            "them with torch"
-        )
-
-
-def _others_states() -> tuple[object, ...]:
-    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  # the one that others draw from
-    return random.getstate(), np.asarray(keys).tobytes(), tuple(rest)
-
-
 def _alike(one: Tensor, other: Tensor) -> bool:
     """Whether two outputs are the same but for rounding, or for the few numbers that rounding throws far."""
     if one.shape != other.shape:
         return False
     difference = (one - other).abs().mean()
     return bool(difference <= 1e-3 * other.abs().mean()) or not bool(difference.isfinite())
+
+
+def _nearly(one: Tensor, other: Tensor) -> bool:
+    """Whether two outputs are the same but for rounding, each number of them."""
+    rounding = 1e-6 * float(other.nan_to_num(0.0, 0.0, 0.0).abs().max())
+    return torch.allclose(one, other, rtol=1e-5, atol=rounding, equal_nan=True)
+
+
+def _some(output: Tensor) -> Tensor:
+    """At most some thousand of the numbers, from all over."""
+    return output.flatten()[:: 1 + output.numel() // 4096].clone()
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

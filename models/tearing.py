@@ -215,6 +215,7 @@ class Tearing:
     def _checked(self, factory: ModuleFactory, what: str, batch: Tensor, shape: Shape) -> Probe:
         probe = Probe(factory, what)
         returned = tuple(probe.try_out(batch).shape[1:])
+        probe.check_own_parameters(batch)
         if returned != shape:
             raise ValueError(
                 f"{probe.what} returns shape {returned} for {tuple(batch.shape[1:])}, but {shape} is needed "

@@ -17,6 +17,7 @@ from tests.integration.network_parts import (
     W,
     block,
     conv,
+    everywhere,
     head,
     parts,
 )
@@ -176,6 +177,73 @@ class Annealed(nn.Module):
         return self.conv(x) + self.training / (1 + self.n_steps) * torch.randn_like(x)
 
 
+N_CALLS = [0]
+
+
+class Counted(nn.Module):
+    """Of a class that counts the calls of its objects."""
+
+    n_calls = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv()
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counted.n_calls += self.training
+        return self.conv(x)
+
+
+def counting(counts: Callable[[], object], n: Callable[[], int]) -> FeedForward:
+    """A unit that counts, and a later one that goes by how far it has."""
+    return parts(
+        lambda: Around(conv(), lambda self, x: (self.module(x), counts())[0]),
+        *[block] * 3,
+        lambda: Around(conv(), lambda self, x: self.module(x) / (1 + 0.1 * n())),
+    )
+
+
+def counting_in_a_module() -> FeedForward:
+    def count() -> None:
+        N_CALLS[0] += 1
+
+    return counting(count, lambda: N_CALLS[0])
+
+
+def counting_in_a_class() -> FeedForward:
+    return parts(
+        Counted, *[block] * 3, lambda: Around(conv(), lambda self, x: self.module(x) / (1 + Counted.n_calls))
+    )
+
+
+def counting_in_a_closure() -> FeedForward:
+    n = 0
+
+    def count() -> None:
+        nonlocal n
+        n += 1
+
+    return counting(count, lambda: n)
+
+
+def weights_of_another() -> nn.Module:
+    """Read by a unit that keeps the other in a list, so that torch does not know."""
+    units = [conv() for _ in range(6)]
+    units[4] = Around(units[4], lambda self, x: self.module(x) + self.others[0].weight.mean())
+    units[4].others = [units[0]]
+    return nn.Sequential(conv(1), *units, head())
+
+
+def weights_of_nobody() -> FeedForward:
+    scale = nn.Parameter(torch.ones(1))
+    return everywhere(lambda: nn.Sequential(conv(), Do(lambda x: x * scale)))
+
+
+def weights_of_nobody_at_a_cut() -> FeedForward:
+    scale = nn.Parameter(torch.ones(1))
+    return at_a_cut(lambda: nn.Sequential(conv(1), Do(lambda x: x * scale)))
+
+
 detached = partial(Do, torch.Tensor.detach)
 REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
     "skip": (partial(saved, torch.add), "unit 4 .* depends on more than the sample"),
@@ -185,6 +253,15 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
     ),
     "skip_detached": (partial(saved, torch.add, detach=True), "unit 4 .* depends on more than the sample"),
     "skip_in_a_module": (kept_in_a_module, "unit 4 .* depends on more than the sample"),
+    "counted_in_a_module": (counting_in_a_module, "unit 4 .* depends on what has run before"),
+    "counted_in_a_class": (counting_in_a_class, "unit 4 .* depends on what has run before"),
+    "counted_in_a_closure": (counting_in_a_closure, "unit 4 .* depends on what has run before"),
+    "weights_of_another": (weights_of_another, "unit 4 .* uses a parameter of shape .* does not hold"),
+    "weights_of_nobody": (weights_of_nobody, r"unit 0 .* uses a parameter of shape \(1,\) that it does not"),
+    "weights_of_nobody_at_a_cut": (
+        weights_of_nobody_at_a_cut,
+        r"C\^2 .* uses a parameter of shape \(1,\) that it does not hold",
+    ),
     "order_of_the_batch": (
         lambda: parts(lambda: Do(lambda x: x.cumsum(0))),
         "unit 0 .* or on its place in the batch",

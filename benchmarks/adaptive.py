@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -45,11 +45,17 @@ USUAL = {"metric": "error", "mode": "min", "time_attr": "training_iteration"}
 RULES: dict[str, Callable[[], Any]] = {
     "ASHA, Tune's defaults": lambda: AsyncHyperBandScheduler(**USUAL, max_t=N_EPOCHS),
     "ASHA, one half at half-time": lambda: AsyncHyperBandScheduler(
-        **USUAL, max_t=N_EPOCHS - 1, grace_period=HALF, reduction_factor=2
+        **USUAL, max_t=N_EPOCHS, grace_period=HALF, reduction_factor=2
     ),
     "median stopping": lambda: MedianStoppingRule(**USUAL, grace_period=1),
     "median stopping from half-time": lambda: MedianStoppingRule(**USUAL, grace_period=HALF),
 }
+
+
+class Trial(NamedTuple):
+    """What Tune's schedulers know of a trial."""
+
+    trial_id: str
 
 
 def train(config: TrialConfig, data: Any, *, switches: bool) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def play(trials: pd.DataFrame, rule: Callable[[], Any], order: np.ndarray) -> np
     """How many epochs each trial gets, two at a time in this order."""
     scheduler, nobody = rule(), SimpleNamespace(get_live_trials=list)
     waiting, running, epochs = list(order), [], np.zeros(len(trials), dtype=int)
-    names = [SimpleNamespace(trial_id=str(i)) for i in range(len(trials))]
+    names = [Trial(str(i)) for i in range(len(trials))]
     while waiting or running:
         while waiting and len(running) < 2:
             running.append(waiting.pop(0))
@@ -108,10 +114,8 @@ def stopping(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
                         "stopped, %": 100 * (~left).mean(),
                         "of the good stopped, %": 100 * (~left)[good].mean(),
                         "settings with no trial left, %": 100 * (1 - len(means) / len(np.unique(settings))),
-                        "means too good by": np.mean(np.subtract(true, means)),
-                        "serial ones too good by": last[serial].mean() - last[serial & left].mean()
-                        if (serial & left).any()
-                        else np.nan,
+                        "means too good by": np.subtract(true, means).mean() if means else np.nan,
+                        "serial stopped, %": 100 * (~left)[serial].mean(),
                     }
                 )
             yield dict(zip(SWEEP, sweep, strict=True)) | {"rule": name, **pd.DataFrame(rows).mean()}

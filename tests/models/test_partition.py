@@ -185,6 +185,7 @@ def test_staggered_knows_the_number_of_iterations() -> None:
         others = [staggered(profile, 6, 1), uniform(18, 6), balanced([u.total for u in profile.units], 6)]
         assert best <= min(path(profile, other, k) for other in others)
         assert best < 0.95 * path(profile, staggered(profile, 6, 1), k)
+    assert path(profile, uniform(18, 6), 3) < path(profile, staggered(profile, 6, 1), 3)
 
 
 def test_equal_units_are_staggered_by_the_cost_of_the_coarse_network() -> None:

@@ -1,5 +1,6 @@
 """A trial's network trained in this process by torch's own optimizer: what actors are compared with."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -16,13 +17,18 @@ from orchestrator.plan import describe, tear_as_asked
 
 
 def one_process(
-    config: TrialConfig, data: Data, *, device: str = "cpu", in_shares: bool = False
+    config: TrialConfig,
+    data: Data,
+    *,
+    device: str = "cpu",
+    in_shares: bool = False,
+    before_epoch: Callable[[PararealNetwork, int], None] = lambda network, epoch: None,
 ) -> tuple[PararealNetwork, list[dict[str, float]]]:
     """The trained network, with the gradients of the last step, and the metrics of every epoch.
 
     Strategies without a coarse network train the serial network, whatever N. ``in_shares``: the shares of the
     replicas go through the network one after the other, as they go through theirs: each draws its own random
-    numbers, and running statistics are those of the first.
+    numbers, and running statistics are those of the first. ``before_epoch`` may change the network.
     """
     if config.strategy not in TORN:
         config = replace(config, n_subnetworks=1, strategy="serial")
@@ -40,6 +46,7 @@ def one_process(
     shares = [config.share(replica) for replica in replicas] if in_shares else [slice(None)]
     metrics = []
     for epoch in range(1, config.epochs + 1):
+        before_epoch(network, epoch)
         network.train()
         losses = []
         for step in range(batches.n_train_steps):

@@ -131,6 +131,7 @@ def tear(
             n_subnetworks,
             partition=partition,
             n_coarse_units=n_coarse_units,
+            n_iterations=n_iterations,
             preprocess=preprocess,
             coarse=coarse,
             costs=costs,

@@ -1,13 +1,15 @@
 """How many consecutive units each subnetwork gets: the paper's way, or by what the units cost."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from contextlib import suppress
+from itertools import pairwise, permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cost_profile import CostProfile
 from models.sizes import Sizes
+from models.step_time import critical_path
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -60,8 +62,11 @@ def balanced(costs: Sequence[float], n_subnetworks: int) -> Sizes:
     return _sizes([*cuts, 0])
 
 
-def staggered(profile: CostProfile, n_subnetworks: int, n_coarse_units: int) -> Sizes:
-    """The partition with the shortest critical path (:func:`models.step_time.critical_path`); exact.
+def staggered(profile: CostProfile, n_subnetworks: int, n_coarse_units: int, n_iterations: int = 1) -> Sizes:
+    """The partition with the shortest critical path (:func:`models.step_time.critical_path`).
+
+    Exact for one iteration. Of several, whose chains cross, it is the shortest that is found by moving
+    units from one subnetwork to another, from the one for K = 1 and from those of the other rules.
 
     F^j has to wait for F^{j−1}, and on the way back subnetwork j gets its gradient the sooner the larger
     j is: later subnetworks may take longer, and the coarse network's time hides behind theirs.
@@ -74,11 +79,27 @@ def staggered(profile: CostProfile, n_subnetworks: int, n_coarse_units: int) -> 
         profile: what the components cost.
         n_subnetworks: N.
         n_coarse_units: N_c, units in each F^j.
+        n_iterations: K.
 
     Raises:
-        ValueError: fewer units than subnetworks, an N_c that was not measured, or too few cuts where a
-            C^j and an F^j can stand.
+        ValueError: fewer units than subnetworks, an N_c that was not measured, a K that is not among
+            1 … N, or too few cuts where a C^j and an F^j can stand.
     """
+    sizes = _shortest_of_one_iteration(profile, n_subnetworks, n_coarse_units)
+    if n_iterations in (1, n_subnetworks):  # K = N has nothing at the cuts: all partitions take as long
+        return sizes
+    starts = [sizes, balanced([unit.total for unit in profile.units], n_subnetworks)]
+    with suppress(ValueError):  # the paper's rule has none for every N
+        starts.append(uniform(profile.n_units, n_subnetworks))
+
+    def path(sizes: Sizes) -> float:
+        return critical_path(profile.step_costs(sizes, n_coarse_units, n_iterations))
+
+    return min((_descend(start, path) for start in starts), key=path)
+
+
+def _shortest_of_one_iteration(profile: CostProfile, n_subnetworks: int, n_coarse_units: int) -> Sizes:
+    """The partition with the shortest critical path for K = 1; arguments and errors of :func:`staggered`."""
     n_units = profile.n_units
     _check_number(n_units, n_subnetworks)
     if n_subnetworks == 1:
@@ -108,6 +129,22 @@ def staggered(profile: CostProfile, n_subnetworks: int, n_coarse_units: int) -> 
         path.append(int(cuts[way]))
         way = int(origins[way])
     return _sizes([*path, 0])
+
+
+def _descend(sizes: Sizes, cost: Callable[[Sizes], float]) -> Sizes:
+    """Move units from one subnetwork to another as long as that lowers the cost, first many at a time."""
+    least, n_moved = cost(sizes), max(sizes) // 2
+    while n_moved:
+        for giver, taker in permutations(range(len(sizes)), 2):
+            moved = [*sizes]
+            moved[giver] -= n_moved
+            moved[taker] += n_moved
+            if moved[giver] > 0 and (found := cost(tuple(moved))) < least:
+                sizes, least = tuple(moved), found
+                break
+        else:
+            n_moved //= 2
+    return sizes
 
 
 def _check_number(n_units: int, n_subnetworks: int) -> None:
@@ -165,8 +202,8 @@ PARTITIONS: dict[str, Callable[[int, int], Sizes]] = {
 }
 """By name: (number of units, N) -> sizes."""
 
-COST_PARTITIONS: dict[str, Callable[[CostProfile, int, int], Sizes]] = {
-    "balanced": lambda profile, n, n_coarse_units: balanced([unit.total for unit in profile.units], n),
+COST_PARTITIONS: dict[str, Callable[[CostProfile, int, int, int], Sizes]] = {
+    "balanced": lambda profile, n, n_coarse_units, k: balanced([unit.total for unit in profile.units], n),
     "staggered": staggered,
 }
-"""By name: (what the components cost, N, N_c) -> sizes."""
+"""By name: (what the components cost, N, N_c, K) -> sizes."""

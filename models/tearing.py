@@ -234,6 +234,7 @@ def plan_tearing(
     *,
     partition: str | Sequence[int] = "uniform",
     n_coarse_units: int | None = None,
+    n_iterations: int = 1,
     preprocess: str | PreprocessFactory = "auto",
     coarse: str | CoarseFactory = "units",
     costs: CostProfile | None = None,
@@ -247,6 +248,7 @@ def plan_tearing(
         partition: name in :data:`models.partition.PARTITIONS` or, where ``costs`` are given, in
             :data:`models.partition.COST_PARTITIONS`; or the sizes themselves.
         n_coarse_units: N_c, units in each F^j; the paper's ⌈12 / N⌉ if None.
+        n_iterations: K, for which a partition by cost is made.
         preprocess: name in :data:`models.preprocess.PREPROCESSES`, or a factory of C^j, j > 1. For
             ``"auto"``, the default, a network's own ``interface_preprocess`` stands in, and a fresh copy of
             its own C where shapes say none.
@@ -273,7 +275,7 @@ def plan_tearing(
     elif partition in COST_PARTITIONS:
         if costs is None:
             raise ValueError(f"partition {partition!r} goes by what units cost: give costs=…")
-        sizes = COST_PARTITIONS[partition](costs, n_subnetworks, n_coarse_units)
+        sizes = COST_PARTITIONS[partition](costs, n_subnetworks, n_coarse_units, n_iterations)
     else:
         sizes = _look_up("partition", partition, PARTITIONS, *COST_PARTITIONS)(network.n_units, n_subnetworks)
     sizes = check(sizes, network.n_units)

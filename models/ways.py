@@ -96,7 +96,7 @@ class Ways:
     weight_bytes: int = 4
     states: int = 1
     n_iterations: tuple[int, ...] = (1,)
-    _sizes: dict[tuple[str, str, int], Sizes | None] = field(default_factory=dict, repr=False)
+    _sizes: dict[tuple[str, str, int, int], Sizes | None] = field(default_factory=dict, repr=False)
 
     def on(self, n_devices: int) -> Iterator[Way]:
         """All ways to use so many devices; of pipelines and replicas those whose numbers suit them best."""
@@ -211,8 +211,8 @@ class Ways:
         self, kind: Interfaces, partition: str, n: int, n_iterations: int, n_replicas: int
     ) -> Way | None:
         share = ceil(self.batch_size / n_replicas)
-        sizes = self._partition(kind, partition, n) if n > 1 else None
-        if sizes is None or n_iterations > n or not self._is_measured(share):
+        sizes = self._partition(kind, partition, n, n_iterations) if n >= max(2, n_iterations) else None
+        if sizes is None or not self._is_measured(share):
             return None
         n_coarse_units = kind.n_coarse_units(n)
         costs = kind.shares.at(share).step_costs(sizes, n_coarse_units, n_iterations)
@@ -239,16 +239,16 @@ class Ways:
             "another network",
         )
 
-    def _partition(self, kind: Interfaces, partition: str, n: int) -> Sizes | None:
+    def _partition(self, kind: Interfaces, partition: str, n: int, n_iterations: int) -> Sizes | None:
         """By the costs of a whole batch; None where there is no such partition."""
-        key = kind.name, partition, n
+        key = kind.name, partition, n, n_iterations
         if key not in self._sizes:
             profile = kind.shares.at(self.batch_size)
             try:
                 self._sizes[key] = (
                     PARTITIONS[partition](profile.n_units, n)
                     if partition in PARTITIONS
-                    else COST_PARTITIONS[partition](profile, n, kind.n_coarse_units(n))
+                    else COST_PARTITIONS[partition](profile, n, kind.n_coarse_units(n), n_iterations)
                 )
             except ValueError:  # such as a number of units that the paper's rule cannot share out
                 self._sizes[key] = None

@@ -234,6 +234,7 @@ def tear_as_asked(
         1 if config.strategy == "data_parallel" else config.n_subnetworks,
         partition=config.partition,
         n_coarse_units=config.n_coarse_units,
+        n_iterations=config.n_iterations,
         preprocess=config.preprocess if torn else nn.Identity,
         coarse=config.coarse if torn else nn.Identity,
         costs=costs,

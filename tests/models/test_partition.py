@@ -60,8 +60,8 @@ def all_partitions(n_units: int, n_subnetworks: int) -> Iterator[Sizes]:
         yield tuple(stop - start for start, stop in pairwise([0, *cuts, n_units]))
 
 
-def path(profile: CostProfile, sizes: Sizes) -> float:
-    return critical_path(profile.step_costs(sizes, 1))
+def path(profile: CostProfile, sizes: Sizes, n_iterations: int = 1) -> float:
+    return critical_path(profile.step_costs(sizes, 1, n_iterations))
 
 
 def dearest(costs: Sequence[float], sizes: Sizes) -> float:
@@ -167,6 +167,27 @@ def test_staggered_cuts_only_where_something_can_stand(profile: CostProfile) -> 
                 staggered(profile, n, 1)
 
 
+@given(profiles(joins=st.one_of(st.just(NO_WAY), a_cost)))
+def test_staggered_for_several_iterations_is_none_worse_than_for_one(profile: CostProfile) -> None:
+    for n in range(1, profile.n_units + 1):
+        if not isfinite(min(path(profile, sizes) for sizes in all_partitions(profile.n_units, n))):
+            continue
+        for k in range(1, n + 1):
+            sizes = check(staggered(profile, n, 1, k), profile.n_units)
+            assert len(sizes) == n
+            assert path(profile, sizes, k) <= path(profile, staggered(profile, n, 1), k) * (1 + 1e-12)
+
+
+def test_staggered_knows_the_number_of_iterations() -> None:
+    profile = three_stages(6, (15.3, 7.2, 6.7))
+    for k in (2, 3):
+        best = path(profile, staggered(profile, 6, 1, k), k)
+        others = [staggered(profile, 6, 1), uniform(18, 6), balanced([u.total for u in profile.units], 6)]
+        assert best <= min(path(profile, other, k) for other in others)
+        assert best < 0.95 * path(profile, staggered(profile, 6, 1), k)
+    assert path(profile, uniform(18, 6), 3) < path(profile, staggered(profile, 6, 1), 3)
+
+
 def test_equal_units_are_staggered_by_the_cost_of_the_coarse_network() -> None:
     profile = three_stages(111, (1, 1, 1))
     assert path(profile, uniform(333, 18)) == pytest.approx(19 + 17)
@@ -193,11 +214,11 @@ def test_resnet_1001() -> None:
 )
 def test_partitions_by_cost_refuse_empty_subnetworks(name: str, n_subnetworks: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        COST_PARTITIONS[name](three_stages(2, (1, 1, 1)), n_subnetworks, 1)
+        COST_PARTITIONS[name](three_stages(2, (1, 1, 1)), n_subnetworks, 1, 1)
 
 
 def test_partitions_have_names() -> None:
     profile = three_stages(2, (3, 2, 1))
     assert PARTITIONS["uniform"](333, 6) == (56,) * 5 + (53,)
-    assert COST_PARTITIONS["balanced"](profile, 2, 1) == balanced([3, 3, 2, 2, 1, 1], 2) == (2, 4)
-    assert COST_PARTITIONS["staggered"](profile, 3, 1) == staggered(profile, 3, 1)
+    assert COST_PARTITIONS["balanced"](profile, 2, 1, 1) == balanced([3, 3, 2, 2, 1, 1], 2) == (2, 4)
+    assert COST_PARTITIONS["staggered"](profile, 3, 1, 1) == staggered(profile, 3, 1)

@@ -199,7 +199,7 @@ def test_partitions_by_cost_are_those_of_the_registry(costs: CostProfile, n_coar
     }
     assert found["uniform"] == (3, 3, 3)
     for name, rule in COST_PARTITIONS.items():
-        assert found[name] == rule(costs, 3, n_coarse_units)
+        assert found[name] == rule(costs, 3, n_coarse_units, 1)
     assert len(set(found.values())) == 3
 
 

@@ -155,8 +155,8 @@ def test_partitions_by_cost_follow_from_the_profile_in_the_store(known_costs):
         n, n_c = job.config.n_subnetworks, job.config.n_coarse_units
         expected = {
             "uniform": uniform(9, n),
-            "balanced": COST_PARTITIONS["balanced"](profile, n, n_c),
-            "staggered": COST_PARTITIONS["staggered"](profile, n, n_c),
+            "balanced": COST_PARTITIONS["balanced"](profile, n, n_c, 1),
+            "staggered": COST_PARTITIONS["staggered"](profile, n, n_c, 1),
         }
         assert job.tearing.sizes == expected[job.config.partition]
     assert len({job.tearing.sizes for job in plan.jobs}) == 1 + 3 + 3
@@ -168,7 +168,7 @@ def test_a_pipeline_is_balanced_without_any_coarse_network(known_costs):
     sweep = replace(SMALL, n_subnetworks=(3,), seed=(0,), strategy=("gpipe",), partition=("balanced",))
     (job,) = make_plan(sweep, OPTIONS, CORES, costs).jobs
     profile = costs.profile(job.config, job.tearing.network, job.resources, [])
-    assert job.tearing.sizes == COST_PARTITIONS["balanced"](profile, 3, 1) != (3, 3, 3)
+    assert job.tearing.sizes == COST_PARTITIONS["balanced"](profile, 3, 1, 1) != (3, 3, 3)
     assert not ray.is_initialized()
 
 

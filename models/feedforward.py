@@ -188,8 +188,8 @@ class FeedForward:
             del probe  # before the next is built
         # Once more, now that all have run: what one has left behind for another shows.
         batch = self.samples()
-        for probe, before in zip(self._probes(), seen, strict=True):
-            batch = probe.check_again(batch, before)
+        for probe in self._probes():
+            batch = probe.check_again(batch, seen.pop(0))
             del probe
         *shapes, output_shape = shapes
         return Trace(tuple(shapes), tuple(sizes[1:-1]), sizes[0], sizes[-1], output_shape, trains)

@@ -57,6 +57,8 @@ def _become(link: socket.socket, descriptors: list[int], asked: dict[str, Any], 
     os.environ.update(asked["environ"])
     os.chdir(asked["folder"])
     os.nice(asked["nice"] - os.nice(0))
+    if "ray" in sys.modules:  # it has read another environment while it was imported
+        sys.modules["ray"]._raylet.Config.initialize("")
     (folder / str(os.getpid())).write_text(json.dumps(asked["environ"]))
     threading.Thread(target=_end_with, args=(link,), daemon=True).start()
     sys.orig_argv = asked["argv"]

@@ -77,6 +77,8 @@ STUDIES = {
         [
             *("--network", "benchmarks.class_token:vit", "--depth", "12", "--width", "48"),
             *("--n-subnetworks", "1", "3", "6", *FIVE_SEEDS, "--coarse", "units", "shortcut"),
+            *("--optimizer", "adamw", "--learning-rate", "0.003", "--decay", "weights"),
+            *("--warmup", "1", "--schedule", "cosine_by_step"),
         ]
     ],
     "characters": [

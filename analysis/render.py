@@ -73,7 +73,7 @@ def text_table1(table: pd.DataFrame) -> TextTable:
         unit = f"in {measure.of_difference}; " if measure.of_difference else ""
         note += f" Difference: {unit}in brackets Welch's 95 % confidence interval, from two seeds on."
     if table["test_error"].notna().any():
-        note += " Test: measured once, after the last epoch, on images that nothing was chosen by."
+        note += " Test: measured once, after the last epoch, on samples that nothing was chosen by."
     if table["published"].notna().any():
         note += f" Published: {published.SOURCE}, Table 1; number of seeds and spread not given."
     elif len(table):

@@ -24,7 +24,7 @@ from tests.preloaded.asking import ask
 
 HERE = Path(__file__).parent
 FORKS = "PARAREAL_TEST_FORKS"
-OF_COMMANDS = [*("torch", "ray.tune", "pandas", "matplotlib.figure", "scipy.stats", "mlflow")]
+OF_COMMANDS = ("torch", "ray.tune", "pandas", "matplotlib.figure", "scipy.stats", "mlflow")
 """What ``python -m orchestrator.sweep`` imports of other projects, sooner or later."""
 
 
@@ -40,7 +40,9 @@ class Forked:
     def wait(self) -> int:
         """Wait for its end; returns its status, or -N where signal N has ended it."""
         if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(int.from_bytes(self._link.read(8), "big"))
+            status = self._link.read(8)
+            assert len(status) == 8, "who waits for it was lost"
+            self.returncode = os.waitstatus_to_exitcode(int.from_bytes(status, "big"))
             self._link.close()
         return self.returncode
 

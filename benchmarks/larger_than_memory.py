@@ -4,7 +4,7 @@
     python -m benchmarks.larger_than_memory --load parquet:DIR     memory and time to load a set of your own
 
 Every process has RLIMIT_DATA: what it allocates for itself counts, the system's cache of files does not. What
-is only set aside counts too, of which imports alone take 2 GiB; what is in use is printed.
+is only set aside counts too, most of the limit; what is in use is printed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from torch import nn
 
 from analysis.command import command
 
-LIMIT = 3 * 2**30
+LIMIT = 2 * 2**30
 SIDE, BATCH = 256, 64
 N_CLASSES = 4
 

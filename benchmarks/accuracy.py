@@ -75,23 +75,34 @@ STUDIES = {
     ],
     "class_token": [
         [
-            *("--network", "benchmarks.class_token:vit", "--depth", "12", "--width", "48"),
-            *("--n-subnetworks", "1", "3", "6", *FIVE_SEEDS, "--coarse", "units", "shortcut"),
+            *("--network", f"benchmarks.class_token:{network}", "--depth", "12", "--width", "48"),
+            *("--n-subnetworks", *ns, *FIVE_SEEDS, *corrections),
             *("--optimizer", "adamw", "--learning-rate", "0.003", "--decay", "weights"),
             *("--warmup", "1", "--schedule", "cosine_by_step"),
         ]
+        for network, ns, corrections in (
+            ("vit", "136", ["--coarse", "units", "shortcut"]),
+            ("vit_corrected_by_blocks", "36", []),
+            ("vit", "36", ["--n-coarse-units", "1"]),
+            ("vit_corrected_by_blocks", "36", ["--n-coarse-units", "1"]),
+        )
     ],
     "characters": [
         [
             *("--dataset", "benchmarks.characters:text", "--task", "next_token"),
-            *("--network", "benchmarks.characters:transformer", "--depth", "12", "--width", "32"),
-            *("--n-subnetworks", "1", "2", "3", "6", "--seed", "0", "1", "2"),
+            *("--network", f"benchmarks.characters:{network}", "--depth", "12", "--width", "32"),
+            *("--n-subnetworks", *ns, "--seed", "0", "1", "2"),
             *("--n-coarse-units", "1", "--epochs", "2", "--batch-size", "32"),
             *("--optimizer", "adamw", "--learning-rate", "0.003", "--decay", "weights"),
             *("--warmup", "0.25", "--schedule", "cosine_by_step", "--clip-norm", "1"),
             *corrections,
         ]
-        for corrections in (["--coarse", "units"], ["--coarse", "shortcut"], ["--n-iterations", "2"])
+        for network, ns, corrections in (
+            ("transformer", "1236", ["--coarse", "units"]),
+            ("transformer", "1236", ["--coarse", "shortcut"]),
+            ("transformer", "1236", ["--n-iterations", "2"]),
+            ("transformer_corrected_by_blocks", "236", []),
+        )
     ],
     "cifar": [
         [

@@ -1,10 +1,14 @@
 """A decoder-only Transformer on the characters of Python's own help: ``benchmarks.accuracy characters``."""
 
+from functools import partial
 from pydoc_data.topics import topics
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from models import FeedForward
+from models.coarse import repeat
 
 LENGTH = 32
 """Characters that are seen at a time."""
@@ -54,3 +58,19 @@ def transformer(
     blocks = [Block(width, n_heads) for _ in range(depth)]
     head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_classes))
     return nn.Sequential(Embedding(n_classes, width, *input_shape), *blocks, head)
+
+
+def transformer_corrected_by_blocks(
+    *, input_shape: tuple[int, ...], n_classes: int, depth: int = 12, width: int = 32, n_heads: int = 4
+) -> FeedForward:
+    """The same with F^j of its own blocks instead of dense units on each token."""
+    chain = transformer(
+        input_shape=input_shape, n_classes=n_classes, depth=depth, width=width, n_heads=n_heads
+    )
+    return FeedForward.from_sequential(
+        chain,
+        input_shape=input_shape,
+        name=f"Transformer-{depth}",
+        coarse=repeat(partial(Block, width, n_heads)),
+        vocabulary=n_classes,
+    )

@@ -1,7 +1,12 @@
 """A Vision Transformer with a class token: ``benchmarks.accuracy class_token``."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+
+from models import FeedForward
+from models.coarse import repeat
 
 
 class Tokens(nn.Module):
@@ -39,10 +44,24 @@ def vit(
     *, input_shape: tuple[int, ...], n_classes: int, depth: int = 12, width: int = 48, patch_size: int = 2
 ) -> nn.Sequential:
     """Tokens, ``depth`` blocks, and a head."""
-    blocks = [
-        nn.TransformerEncoderLayer(
-            width, 4, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        for _ in range(depth)
-    ]
+    blocks = [_block(width) for _ in range(depth)]
     return nn.Sequential(Tokens(input_shape, width, patch_size), *blocks, Head(width, n_classes))
+
+
+def vit_corrected_by_blocks(
+    *, input_shape: tuple[int, ...], n_classes: int, depth: int = 12, width: int = 48
+) -> FeedForward:
+    """The same with F^j of its own blocks instead of dense units on each token."""
+    return FeedForward.from_sequential(
+        vit(input_shape=input_shape, n_classes=n_classes, depth=depth, width=width),
+        input_shape=input_shape,
+        name=f"ViT-{depth}",
+        coarse=repeat(partial(_block, width)),
+    )
+
+
+def _block(width: int) -> nn.Module:
+    """Attention and two dense layers, neither with dropout."""
+    return nn.TransformerEncoderLayer(
+        width, 4, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )

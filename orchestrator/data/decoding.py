@@ -7,9 +7,8 @@ from functools import partial
 from io import BytesIO
 from itertools import starmap
 from math import prod
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,6 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # the only decoders th
 _GREY = ("1", "L", "LA")
 _COLOUR = ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 2**26  # of one image: a small file can claim billions
-_THREADS = 4  # more do not help: half of a small image's decoding holds the interpreter lock
 _BATCH = 256  # images that are decoded together
 _PATIENCE = 60.0  # seconds that this process may still need: for less, starting others would take longer
 
@@ -127,10 +125,10 @@ def decode(
 
     for (_, number), file in zip(splits, files, strict=True):
         create(file, (number, *shape), np.uint8)
-    with ThreadPool(_THREADS) as pool, tasks.progress(f"decoding {n:,} images", n):
+    with tasks.progress(f"decoding {n:,} images", n):
         rest, began, done = batches(), time.monotonic(), 0
         for before, batch in rest:
-            take(before, batch, _decode(batch, pool.starmap))
+            take(before, batch, _decode(batch))
             done += len(batch.encoded)
             seconds = time.monotonic() - began
             if seconds > _PATIENCE / 6 and seconds / done * (n - done) > _PATIENCE:
@@ -193,8 +191,11 @@ def _batches(encoded: Iterable[Encoded]) -> Iterator[list[Encoded]]:
         yield batch
 
 
-def _decode(batch: _Batch, each: Callable[..., Iterable[Any]] = starmap) -> dict[int, DatasetError]:
-    """Decode images into their places; returns what is wrong with those that cannot be."""
+def _decode(batch: _Batch) -> dict[int, DatasetError]:
+    """Decode images into their places; returns what is wrong with those that cannot be.
+
+    By one thread: a small image's decoding holds the interpreter's lock most of the time.
+    """
     images = np.lib.format.open_memmap(batch.file, "r+")[batch.start :]
 
     def put(i: int, encoded: Encoded) -> DatasetError | None:
@@ -209,7 +210,7 @@ def _decode(batch: _Batch, each: Callable[..., Iterable[Any]] = starmap) -> dict
         images[i] = pixels
         return None
 
-    found = each(put, enumerate(batch.encoded))
+    found = starmap(put, enumerate(batch.encoded))
     return {i: fault for i, fault in enumerate(found) if fault is not None}
 
 

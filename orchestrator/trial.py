@@ -20,6 +20,7 @@ from models.task import Task
 from models.tearing import Tearing
 from orchestrator.actors.actor import EpochReport
 from orchestrator.actors.gang import Gang, GangError, part_of
+from orchestrator.actors.liveness import SLOW_START
 from orchestrator.config import TrialConfig, config_columns
 from orchestrator.data.data import Data
 from orchestrator.devices import GangResources
@@ -28,6 +29,8 @@ from orchestrator.storage import checkpoint
 from orchestrator.storage.files import WriteError
 from orchestrator.storage.provenance import versions
 from orchestrator.storage.store import Row, Store, StoreError, best_epoch
+
+_MOMENT = 1.0  # seconds in which Ray says that it has a gang's devices
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def run_trial(
         status, reason, failures = "running", "", 0
         while status == "running":
             try:
+                if not group.wait(_MOMENT):  # and the gang goes on waiting
+                    tell(f"waits for the devices of a lost host, for {SLOW_START:g} s at most")
                 with Gang(job.config, job.tearing, data, job.resources, group) as gang:
                     gang.connect(timeout)
                     for row in _epochs(gang, job, record, store, tell, keep_best=keep_best):

@@ -213,7 +213,7 @@ def test_a_lost_node_changes_no_number(finished, cluster, tmp_path):
         output += line
         if "epoch 1/3" in line:
             cluster.remove_node(node, allow_graceful=False)
-        if "lost 1 of 4 gangs" in line:
+        if "waits for the devices of a lost host" in line:
             cluster.add_node(num_cpus=2)
     assert command.process.wait() == 0, output
     assert "lost 1 of 4 gangs" in output

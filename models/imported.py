@@ -40,7 +40,9 @@ def imported(kind: str, name: str, known: Iterable[str]) -> object:
             "load_network(…, network=my_network)"
         )
     if "/" in module_name or module_name.endswith(".py"):
-        dotted = ".".join(Path(module_name).with_suffix("").parts).strip(".")
+        path = Path(module_name).with_suffix("")
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        dotted = path.name if path.is_absolute() else ".".join(part for part in path.parts if part != "..")
         raise ValueError(
             f"{kind} {name!r} has a file's path before the colon: write the module as Python imports it from "
             f"the folder where the command runs, such as {dotted}:{attribute}"

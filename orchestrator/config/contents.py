@@ -83,11 +83,12 @@ class _Reader:
         if isinstance(value, functools.cached_property):
             return self.said(value.func)
         if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_meta:
-            kept = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-            kept = kept.view(torch.uint8).numpy()
-            return f"{value.dtype} {(*value.shape,)} {value.requires_grad} {_digest(kept)}"
+            plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+            kept = _digest(plain.view(torch.uint8).numpy())
+            return f"{value.dtype} {(*value.shape,)} {value.requires_grad} {kept}"
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            return f"{value.dtype} {value.shape} {_digest(np.ascontiguousarray(value).reshape(-1).view(np.uint8))}"
+            kept = _digest(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+            return f"{value.dtype} {value.shape} {kept}"
         return self._copied(value)
 
     def _copied(self, value: Any) -> str:

@@ -63,7 +63,8 @@ def _data_set(
     if classes == "[]":
         is_varied = crop or flip
         varied = augmented if is_varied else ""
-        return f"{start} samples, {shape}, {n_outputs} outputs{varied}{known_before}"
+        outputs = "1 output" if n_outputs == 1 else f"{n_outputs} outputs"
+        return f"{start} samples of shape {shape}, {outputs}{varied}{known_before}"
     return f"{start} images, {shape}, {n_outputs} classes{augmented}{known_before}"
 
 

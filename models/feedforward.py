@@ -1,6 +1,7 @@
 """What can be torn: a feed-forward network f = h ∘ g ∘ C, described unit by unit."""
 
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,13 +128,24 @@ class FeedForward:
                 f"{type(sequential).__name__} has a forward of its own, so its children need not be a "
                 "chain: build an nn.Sequential of units, each with its skip connections inside"
             )
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        if any(getattr(sequential, name) for name in hooks):
+            raise ValueError(
+                f"{name} has a hook on the whole nn.Sequential, which none of its parts would call: put it "
+                "on a child"
+            )
         end = len(sequential) - postprocess
         if min(preprocess, postprocess) < 0 or end <= preprocess:
             raise ValueError(
                 f"{len(sequential)} children, {preprocess} of them for C and {postprocess} for h, leave "
                 "no unit to tear: lower preprocess or postprocess"
             )
-        components = [sequential[:preprocess], *sequential[preprocess:end], sequential[end:]]
+        children = list(sequential._modules.items())  # a slice of a subclass would call its __init__
+        components = [
+            nn.Sequential(OrderedDict(children[:preprocess])),
+            *(module for _, module in children[preprocess:end]),
+            nn.Sequential(OrderedDict(children[end:])),
+        ]
         return cls(
             components[0],
             components[1:-1],

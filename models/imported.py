@@ -2,6 +2,10 @@
 
 import importlib
 from collections.abc import Iterable
+from pathlib import Path
+
+MARK = "@"
+"""Between a name that cannot be imported and the key of its source."""
 
 _KEPT: dict[str, object] = {}
 
@@ -29,6 +33,19 @@ def imported(kind: str, name: str, known: Iterable[str]) -> object:
         raise ValueError(
             f"unknown {kind} {name!r}: choose one of {', '.join(known)}, "
             "or name your own as path.to.module:name"
+        )
+    if MARK in attribute:
+        raise ValueError(
+            f"{kind} {name!r} was given as an object, of a script or notebook: give it again, as in "
+            "load_network(…, network=my_network)"
+        )
+    if "/" in module_name or module_name.endswith(".py"):
+        path = Path(module_name).with_suffix("")
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        dotted = path.name if path.is_absolute() else ".".join(part for part in path.parts if part != "..")
+        raise ValueError(
+            f"{kind} {name!r} has a file's path before the colon: write the module as Python imports it from "
+            f"the folder where the command runs, such as {dotted}:{attribute}"
         )
     try:
         return getattr(importlib.import_module(module_name), attribute)

@@ -97,6 +97,8 @@ def _check_arguments(name: str, factory: OwnFactory, arguments: dict[str, object
 def _own(name: str) -> OwnFactory:
     """The factory at ``path.to.module:factory``."""
     factory = imported("network", name, NETWORKS)
+    if isinstance(factory, nn.Module):
+        raise ValueError(f"network {name!r} is a module: give a function that builds and returns it")
     if not callable(factory):
         raise ValueError(f"network {name!r} is a {type(factory).__name__}, not a factory")
     return factory

@@ -6,26 +6,30 @@ A task of your own is a class or an object of :class:`Task`:
         metric, unit = "mean absolute error", "°C"
 
         def loss(self, outputs, targets):
-            return F.l1_loss(outputs, targets)
+            return F.l1_loss(outputs.view_as(targets), targets)
 
         def sums(self, outputs, targets):
-            return torch.stack([(outputs - targets).abs().sum(), outputs.new_tensor(targets.numel())])
+            return torch.stack(
+                [F.l1_loss(outputs.view_as(targets), targets, reduction="sum"), torch.tensor(targets.numel())]
+            )
 
         def value(self, sums):
             return sums[0] / sums[1]
 """
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.imported import imported
+from models.probe import ANY_ERROR, said
 
 _FEW = 4
 
@@ -68,24 +72,58 @@ class Task(ABC):
         Raises:
             ValueError: they cannot; the message says which.
         """
+        self._check_words()
         targets = targets[:_FEW]
-        outputs = torch.zeros(len(targets), *output_shape, requires_grad=True)
-        given = (
-            f"outputs of shape {tuple(outputs.shape)} and targets of {tuple(targets.shape)} {targets.dtype}"
-        )
+        outputs = torch.randn(len(targets), *output_shape, generator=torch.Generator().manual_seed(0))
+        given = self._given(outputs, targets)
         for name, shape in (("loss", ()), ("sums", (self.n_sums,))):
-            try:
-                result = getattr(self, name)(outputs, targets)
-            except Exception as error:  # whatever a task of a user's own does
-                raise ValueError(f"{self}: no {name} of {given}: {error}") from error
+            result = self._tried(name, outputs.requires_grad_(), targets)
             got = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
             if got != shape:
                 raise ValueError(f"{self}: {name} of {given} is {got}: return a tensor of shape {shape}")
             if name == "loss" and not result.requires_grad:
                 raise ValueError(f"{self}: the loss does not depend on the outputs: nothing can be trained")
-        value = self.value(self.sums(outputs.detach(), targets).tolist())
+        sums = result.detach().double()
+        pairs = zip(outputs.detach().split(1), targets.split(1), strict=True)
+        added = torch.stack([self._tried("sums", *pair).double() for pair in pairs]).sum(dim=0)
+        if not torch.allclose(sums, added, rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                f"{self}: sums of {given} are {sums.tolist()}, of one sample after the other in all "
+                f"{added.tolist()}: return sums over samples; where shapes differ, outputs.view_as(targets)"
+            )
+        try:
+            value = self.value(sums.tolist())
+        except ANY_ERROR as error:
+            raise ValueError(
+                f"{self}: no value of the sums {sums.tolist()} ({said(error)}): return a float of any sums, "
+                "such as nan"
+            ) from error
         if not isinstance(value, float):
             raise ValueError(f"{self}: value is a {type(value).__name__}: return a float")
+
+    def _check_words(self) -> None:
+        for name, needed in (("metric", True), ("unit", False)):
+            word = getattr(self, name, None)
+            if not isinstance(word, str) or (needed and not word):
+                raise ValueError(f"{self}: {name} is {word!r}: give a word, such as 'error' in '%'")
+        if self.better not in ("lower", "higher"):
+            raise ValueError(f"{self}: better is {self.better!r}: give 'lower' or 'higher'")
+
+    def _tried(self, name: str, outputs: Tensor, targets: Tensor) -> Any:
+        """What ``loss`` or ``sums`` returns; shapes that torch warns of are an error."""
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message="Using a target size")
+                return getattr(self, name)(outputs, targets)
+        except ANY_ERROR as error:  # whatever a task of a user's own does
+            given = self._given(outputs, targets)
+            raise ValueError(f"{self}: no {name} of {given}: {said(error)}") from error
+
+    @staticmethod
+    def _given(outputs: Tensor, targets: Tensor) -> str:
+        return (
+            f"outputs of shape {tuple(outputs.shape)} and targets of {tuple(targets.shape)} {targets.dtype}"
+        )
 
     def n_outputs(self, targets: Tensor, vocabulary: int | None = None) -> int:
         """How many numbers a network is to return for a sample, or for each of its places.
@@ -148,7 +186,8 @@ class Classification(Task):
         if targets.ndim != 1 or targets.is_floating_point():
             raise ValueError(
                 f"classification takes targets (samples,) of whole numbers, these are {tuple(targets.shape)} "
-                f"{targets.dtype}: give --task regression, next_token or your own"
+                f"{targets.dtype}: give numbers of classes, as targets.flatten(), .argmax(axis=1) or "
+                '.astype("int64") make them, or --task regression, next_token or your own'
             )
         _refuse_negative("classification", targets)
         n_classes = int(targets.max()) + 1
@@ -282,7 +321,13 @@ def build_task(name: str, *, label_smoothing: float = 0.0) -> Task:
     if name in TASKS:
         return TASKS[name](label_smoothing)
     own = imported("task", name, TASKS)
-    task = own() if isinstance(own, type) else own
+    try:
+        task = own() if isinstance(own, type) else own
+    except ANY_ERROR as error:
+        raise ValueError(
+            f"task {name!r} cannot be made ({said(error)}): give a class with loss, sums and value whose "
+            "__init__ needs no argument, or an object of it"
+        ) from error
     if not isinstance(task, Task):
         raise ValueError(f"task {name!r} is a {type(task).__name__}: make it a models.task.Task")
     return task

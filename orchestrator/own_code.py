@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 
-from orchestrator.config.own import MARK
+from models.imported import MARK
 
 _PROJECT = Path(__file__).parents[1]
 _VERSIONED = ("models", "orchestrator", "analysis")
@@ -21,16 +21,42 @@ def fingerprint(*names: str) -> str:
     sources: dict[str, Path] = {}
     for name in names:
         module, colon, attribute = name.partition(":")
-        # A name with a mark has a key of its own.
-        file = _file(module) if colon and MARK not in attribute else None
-        if file is not None:
-            _collect(module, file.parents[module.count(".")], module.partition(".")[0], sources)
+        if colon and MARK not in attribute:  # a name with a mark has a key of its own
+            _begin(module, sources)
+    return _digest(sources)
+
+
+def module_fingerprint(module: str) -> str:
+    """The same of a whole module that something refers to; "" of Python's own and of installed packages."""
+    file = _file(module)
+    if file is None or module.partition(".")[0] in sys.stdlib_module_names:
+        return ""
+    if {"site-packages", "dist-packages"} & {*file.parts}:
+        return ""
+    sources: dict[str, Path] = {}
+    _begin(module, sources)
+    return _digest(sources)
+
+
+def _digest(sources: dict[str, Path]) -> str:
     if not sources:
         return ""
     digest = blake2b(digest_size=8)
     for name, source in sorted(sources.items()):
         digest.update(f"{name}\n{_code(source)}\n".encode())
     return digest.hexdigest()
+
+
+def _begin(module: str, sources: dict[str, Path]) -> None:
+    """Add the source of a module, and of all that it imports from the folder that it was found in."""
+    file = _file(module)
+    if file is not None:
+        _collect(module, file.parents[module.count(".")], module.partition(".")[0], sources)
+
+
+def _is_versioned(file: Path) -> bool:
+    """Whether a file is this project's own, which its version says."""
+    return file.is_relative_to(_PROJECT) and file.relative_to(_PROJECT).parts[0] in _VERSIONED
 
 
 def _collect(name: str, folder: Path, package: str, sources: dict[str, Path]) -> None:
@@ -42,7 +68,7 @@ def _collect(name: str, folder: Path, package: str, sources: dict[str, Path]) ->
         return
     if "site-packages" in folder.parts and name.partition(".")[0] != package:
         return
-    if file.is_relative_to(_PROJECT) and file.relative_to(_PROJECT).parts[0] in _VERSIONED:
+    if _is_versioned(file):
         return
     sources[name] = file
     within = name if file.name == "__init__.py" else name.rpartition(".")[0]

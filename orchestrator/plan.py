@@ -201,7 +201,12 @@ def describe(config: TrialConfig, data: Data) -> FeedForward:
     )
     task = network.task
     # The first to ask for the shapes: names a component that cannot be built or run.
-    returned = network.trace.output_shape
+    try:
+        returned = network.trace.output_shape
+    except ValueError as error:
+        if not data.remarks:
+            raise
+        raise ValueError(f"{error} ({data.name}: {data.remarks[0]})") from error
     for targets in data.targets():
         task.check(returned, targets)
     if isinstance(task, Classification):

@@ -123,7 +123,11 @@ class SweepStatus:
             for trial in self.trials
         ]
         reasons = [Text(f"{trial.label}: {trial.error}") for trial in self.trials if trial.error]
-        return Group(Text(self.summary, "bold"), Rows(SHOWN, cells, left=["status"]), *reasons)
+        metrics = {trial.measure.metric for trial in self.trials if trial.validation_error is not None}
+        metric = metrics.pop() if len(metrics) == 1 and not metrics & SHOWN.keys() else "error"
+        said = metric.replace("{", "{{").replace("}", "}}") + " {}"  # a user's own word
+        shown = dict((metric, said) if name == "error" else (name, form) for name, form in SHOWN.items())
+        return Group(Text(self.summary, "bold"), Rows(shown, cells, left=["status"]), *reasons)
 
 
 def look(store: Path, *, ids: bool = False) -> SweepStatus:

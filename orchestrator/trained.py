@@ -15,10 +15,11 @@ from analysis import load
 from analysis.configuration import short_labels
 from analysis.reading import read_table
 from models.feedforward import Shape
+from models.imported import keep
 from models.parareal import PararealNetwork
 from models.tearing import plan_tearing
 from orchestrator.config import TORN, TrialConfig, config_of
-from orchestrator.config.own import named
+from orchestrator.config.own import is_named, named
 from orchestrator.one_process import in_one_process, untorn
 from orchestrator.own_code import fingerprint
 from orchestrator.storage import checkpoint
@@ -52,8 +53,11 @@ def load_network(
             was trained; the message says what there is.
         StoreError: the folder is no result store.
     """
-    row = _find(Path(store), trial, {n: v if isinstance(v, tuple) else named(v) for n, v in options.items()})
+    row = _find(Path(store), trial, options, accept_changed_code=accept_changed_code)
     config = config_of(row)
+    for name, own in options.items():
+        if not isinstance(own, tuple) and named(own) is not own:
+            keep(str(getattr(config, name)), own)
     network = _build(row, config, accept_changed_code=accept_changed_code)
     states = _states(Path(store), row, epoch)
     loaded = {
@@ -72,7 +76,9 @@ def load_network(
     return network
 
 
-def _find(store: Path, trial: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+def _find(
+    store: Path, trial: str | None, options: Mapping[str, Any], *, accept_changed_code: bool
+) -> dict[str, Any]:
     """The row of the one trial that is meant.
 
     Raises:
@@ -85,8 +91,13 @@ def _find(store: Path, trial: str | None, options: Mapping[str, Any]) -> dict[st
         )
     trials = load(store).trials
     rows: Any = trials.astype(object).where(trials.notna(), None).to_dict("records")
-    asked = ", ".join([*filter(None, [trial]), *(f"{name}={value!r}" for name, value in options.items())])
-    found = [row for row in rows if trial in (None, row["trial_id"]) and _has(row, options)]
+    said = ((name, value if isinstance(value, tuple) else named(value)) for name, value in options.items())
+    asked = ", ".join([*filter(None, [trial]), *(f"{name}={value!r}" for name, value in said)])
+    found = [
+        row
+        for row in rows
+        if trial in (None, row["trial_id"]) and _has(row, options, whatever_key=accept_changed_code)
+    ]
     if len(found) == 1:
         return cast(dict[str, Any], found[0])
     shown = trials[trials["trial_id"].isin([row["trial_id"] for row in found])] if found else trials
@@ -95,12 +106,17 @@ def _find(store: Path, trial: str | None, options: Mapping[str, Any]) -> dict[st
     )
 
 
-def _has(row: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+def _has(row: Mapping[str, Any], options: Mapping[str, Any], *, whatever_key: bool) -> bool:
     """Whether a trial has these values."""
     if not options:
         return True
     config = config_of(row)
-    return all(getattr(config, name) == value for name, value in options.items())
+    return all(
+        getattr(config, name) == value
+        if isinstance(value, tuple)
+        else is_named(value, getattr(config, name), whatever_key=whatever_key)
+        for name, value in options.items()
+    )
 
 
 def _listed(trials: pd.DataFrame) -> str:

@@ -181,12 +181,18 @@ def _epochs(
         reports = gang.run_epoch(epoch)
         row = record.add(epoch, reports)
         if not all(report.completed for report in reports.values()):
-            raise _DivergedError(f"the loss was not finite in epoch {epoch}")
+            raise _DivergedError(f"the loss was not finite in epoch {epoch}: {_calmer(config)}")
         if not math.isfinite(row["validation_loss"]):  # the last step has thrown the weights away
-            raise _DivergedError(f"the validation loss was not finite in epoch {epoch}")
+            raise _DivergedError(f"the validation loss was not finite in epoch {epoch}: {_calmer(config)}")
         states = {part: report.state for part, report in reports.items() if report.state}
         checkpoint.save(checkpoints, epoch, states, best=record.best() if keep_best else None)
         yield row
+
+
+def _calmer(config: TrialConfig) -> str:
+    """What keeps a loss finite, of what a trial has not tried."""
+    clip = " or give --clip-norm 1" if config.clip_norm is None else ""
+    return f"lower --learning-rate {config.learning_rate:g}{clip}"
 
 
 def record_untrained(job: Job, store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.parareal import PararealNetwork
+from models.task import build_task
 from orchestrator.arguments import parse
 from orchestrator.config import Sweep
 from orchestrator.data.batches import Batches
@@ -39,10 +40,21 @@ def sweep_of(name: str) -> Sweep:
 
 
 def test_each_module_has_its_command() -> None:
-    assert COMMANDS.keys() == MODULES.keys() == {"my_data", "my_series", "my_text"}
+    assert (
+        [*COMMANDS] == [name for name in MODULES if name != "my_loss"] == ["my_data", "my_series", "my_text"]
+    )
 
 
-@pytest.mark.parametrize("name", MODULES)
+def test_the_loss_of_the_page_is_a_task() -> None:
+    assert "`--task my_loss:Quantile`" in PAGE
+    task = build_task("my_loss:Quantile")
+    targets = torch.rand(9, dtype=torch.float64)
+    task.check((1,), targets)
+    assert task.is_mean((1,), targets)
+    assert task.value(task.sums(targets[:, None] - 0.1, targets).tolist()) == pytest.approx(9)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_network_of_the_page_is_torn_and_learns(name: str) -> None:
     config = sweep_of(name).trials()[-1]
     assert config.n_subnetworks >= 3
@@ -63,7 +75,7 @@ def test_each_network_of_the_page_is_torn_and_learns(name: str) -> None:
 
 
 def test_what_the_sections_say_of_their_data() -> None:
-    diabetes, series, text = (load_dataset(sweep_of(name).trials()[0].dataset) for name in MODULES)
+    diabetes, series, text = (load_dataset(sweep_of(name).trials()[0].dataset) for name in COMMANDS)
     assert [len(targets) for targets in diabetes.targets()] == [300, 70, 72]
     assert diabetes.train_inputs.shape[1:] == (10,)
     assert series.train_inputs.shape[1:] == (48, 1)

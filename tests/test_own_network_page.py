@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+import orchestrator
 from models.feedforward import FeedForward
 from models.parareal import PararealNetwork
 from models.registry import build_network
 from models.tearing import plan_tearing
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own-network.md").read_text(encoding="utf-8")
-MODULE, LOOP, FACTORY, TRANSFORMER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MODULE, SCRIPT, LOOP, FACTORY, TRANSFORMER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 (COMMAND,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -30,6 +31,17 @@ def my_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_network_is_torn_and_swept_in_less_than_20_lines() -> None:
     assert len((MODULE + COMMAND).strip().splitlines()) < 20
+
+
+def test_the_script_sweeps_its_partial(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(orchestrator, "run", lambda *arguments: asked.extend(arguments), raising=False)
+    names: dict[str, Any] = {}
+    exec(SCRIPT, names)
+    names["sweep"]()
+    sweep, options = asked
+    assert len(sweep.trials()) == 9
+    assert options.store == "results/thin"
 
 
 def test_the_training_loop_gets_a_torn_network() -> None:

@@ -181,7 +181,7 @@ def _refuse_options(name: str, reading: Reading) -> None:
         if value != getattr(Reading(), option):
             raise DatasetError(
                 f"--{option.replace('_', '-')} {value} is for {' and '.join(ENCODED)}, not for "
-                f"{name.partition(':')[0]}: leave it out"
+                f"{name if is_own(name) else name.partition(':')[0]}: leave it out"
             )
 
 

@@ -271,6 +271,11 @@ def _remark(train: tuple[Array, Array]) -> str:
         how = "read as they are, not normalised"
     else:
         how = "tokens from 0"
+        how += (
+            "; grey images are (samples, 1, height, width)"
+            if inputs.dtype == np.uint8 and inputs.ndim == 3
+            else ""
+        )
     if inputs.dtype.kind == "f" and _channels_last(inputs):
         how += "; if they are images, their channels are last: networks for images take them first"
     remark = f"inputs {inputs.dtype} {inputs.shape[1:]}, {how}; targets {targets.dtype}"

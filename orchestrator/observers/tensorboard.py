@@ -4,6 +4,7 @@
 shows them, while the sweep runs too.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -115,7 +116,7 @@ class _EventFile:
         for row in new:
             moment += row["seconds"]
             for column, tag in self._tags.items():
-                if row[column] is not None:  # as where a loss was not finite
+                if row[column] is not None and math.isfinite(row[column]):  # not where a trial diverged
                     self._add(summary=scalar(tag, row[column]), step=row["epoch"], wall_time=moment)
         self._writer.flush()
 

@@ -62,9 +62,9 @@ def test_samples_that_several_splits_hold_are_told_with_their_data_set(store):
         1, dataset="my:data", crop=0, flip=False, n_validation_shared=7, n_test_shared=1, n_test=9, **found
     )
     assert data_sets(load(store.path).trials) == [
-        "my:data: train 50, validation 10, test 9 samples, 7, 2 outputs; 7 of the validation samples are "
-        "training samples too, bit for bit: errors on them say little; 1 of the test samples are training or "
-        "validation samples too, bit for bit: errors on them say little"
+        "my:data: train 50, validation 10, test 9 samples of shape 7, 2 outputs; 7 of the validation samples "
+        "are training samples too, bit for bit: errors on them say little; 1 of the test samples are "
+        "training or validation samples too, bit for bit: errors on them say little"
     ]
 
 

@@ -151,11 +151,28 @@ class Residual(nn.Sequential):
         return x + super().forward(x)
 
 
+class Chain(nn.Sequential):
+    def __init__(self, width: int, *, depth: int) -> None:
+        super().__init__(*(nn.Linear(width, width) for _ in range(depth)))
+
+
+def test_a_class_of_sequential_with_arguments_of_its_own_is_a_chain_too() -> None:
+    chain = Chain(2, depth=5)
+    network = FeedForward.from_sequential(chain, input_shape=(2,), preprocess=2)
+    assert network.n_units == 2
+    names = [next(iter(part.state_dict())) for part in (network.preprocess, network.postprocess)]
+    assert names == ["0.weight", "4.weight"]  # as in the whole
+
+
 def test_what_is_no_chain_of_units_is_refused() -> None:
     def describe(sequential: nn.Sequential, **options: int) -> FeedForward:
         return FeedForward.from_sequential(sequential, input_shape=(2,), **options)
 
     linear = nn.Linear(2, 2)
+    hooked = nn.Sequential(linear, nn.Linear(2, 2), nn.Linear(2, 2))
+    hooked.register_forward_hook(lambda module, read, returned: 2 * returned)
+    with pytest.raises(ValueError, match=r"hook on the whole nn\.Sequential, .*: put it on a child"):
+        describe(hooked)
     with pytest.raises(ValueError, match="Residual has a forward of its own"):
         describe(Residual(linear, nn.Linear(2, 2), nn.Linear(2, 2)))
     with pytest.raises(ValueError, match="2 children, 1 of them for C and 1 for h, leave no unit"):

@@ -12,6 +12,7 @@ from torch import nn
 from models import FeedForward, resnet
 
 number = 3
+built = nn.Sequential(nn.Linear(5, 2))
 
 def tiny(*, input_shape, n_classes, width=4):
     units = [nn.Linear(width, width) for _ in range(2)]
@@ -83,6 +84,9 @@ def test_a_factory_may_return_a_sequential(own_module: str, factory: str) -> Non
         ("registry_test_networks:huge", {}, "'registry_test_networks:huge' cannot be imported .*huge"),
         ("no_such_module:tiny", {}, "cannot be imported .*no_such_module"),
         ("registry_test_networks:number", {}, "is a int, not a factory"),
+        ("registry_test_networks:built", {}, "is a module: give a function that builds and returns it"),
+        ("registry_test_networks:tiny@0a", {}, "given as an object, of a script or notebook: give it again"),
+        ("./a/b.py:net", {}, "has a file's path before the colon: .*, such as a.b:net"),
         ("resnet", {"depth": 21}, "depth 21 is not 9n"),
     ],
 )

@@ -117,6 +117,12 @@ class Own(Regression):
         ("loss", lambda self, o, t: o.detach().mean(), "does not depend on the outputs"),
         ("sums", lambda self, o, t: o.sum(), r"return a tensor of shape \(2,\)"),
         ("value", lambda self, sums: torch.tensor(1.0), "value is a Tensor: return a float"),
+        ("value", lambda self, sums: 1 / 0, "no value of the sums .* return a float of any sums"),
+        ("loss", lambda self, o, t: F.l1_loss(o, t[:, 0]), "no loss .*Using a target size"),
+        ("sums", lambda self, o, t: (o - t[:, :1]).new_ones(2), "in all .*: return sums over samples"),
+        ("metric", "", "metric is '': give a word"),
+        ("unit", None, "unit is None: give a word"),
+        ("better", "more", "better is 'more': give 'lower' or 'higher'"),
     ],
 )
 def test_a_task_of_ones_own_that_breaks_the_rules_is_refused(
@@ -130,6 +136,8 @@ def test_a_task_of_ones_own_that_breaks_the_rules_is_refused(
 def test_a_task_of_ones_own_is_found_by_name_as_a_class_or_an_object() -> None:
     assert isinstance(build_task("tests.integration.expectation:Expectation"), Task)
     assert isinstance(build_task(f"{__name__}:OBJECT"), Own)
+    with pytest.raises(ValueError, match=r"cannot be made .*give a class with loss, sums and value"):
+        build_task("models.task:Task")
     with pytest.raises(ValueError, match="is a float: make it a"):
         build_task("math:pi")
     with pytest.raises(ValueError, match="unknown task 'regresion': choose one of classif"):

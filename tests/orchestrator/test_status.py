@@ -6,9 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from analysis.measure import Measure
 from orchestrator import status
-from orchestrator.status import look, main
+from orchestrator.status import SweepStatus, TrialStatus, look, main
 from orchestrator.storage.store import ANNOUNCED, LOCK, Store
 from tests.unreadable import make_unreadable
 
@@ -132,6 +134,18 @@ def swept(tmp_path: Path) -> Store:
     epochs = [{"trial_id": trial_id, "epoch": 1, "seconds": 3.0, "validation_error": 12.345}]
     store.write("epochs", trial_id, epochs)
     return store
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("metric", ["perplexity", "loss {in %}", "error", "status"])
+def test_the_metric_has_its_name(metric: str, width: int) -> None:
+    measure = Measure(metric, "", "lower")
+    trial = TrialStatus("a", "N = 1", "running", 4, epoch=1, validation_error=9.5, measure=measure)
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(SweepStatus(running=True, trials=(trial,)))
+    assert ("error" if metric == "status" else metric) in captured.get()
+    assert "9.5" in captured.get()
 
 
 @pytest.mark.parametrize("width", [40, 80])

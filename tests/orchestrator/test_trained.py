@@ -170,9 +170,15 @@ def test_a_network_that_cannot_be_imported_is_given(store, monkeypatch):
 
     leave(store, *SWEEP.but(network=net, depth=None, width=None, milestones=(2,)).trials())
     monkeypatch.setattr(imported, "_KEPT", {})  # another process
-    with pytest.raises(ValueError, match="cannot be imported"):
+    with pytest.raises(ValueError, match="was given as an object, of a script or notebook: give it again"):
         load_network(store.path)
     assert epoch_of(load_network(store.path, network=net, milestones=(2,))) == 3
+    net.__module__ = "script"  # what was __main__ is imported
+    assert epoch_of(load_network(store.path, network=net)) == 3
+    net.__defaults__ = (1,)  # other code
+    with pytest.raises(ValueError, match="has no trials"):
+        load_network(store.path, network=net)
+    assert epoch_of(load_network(store.path, network=net, accept_changed_code=True)) == 3
 
 
 def test_an_export_is_refused_before_anything_is_loaded(store, capsys, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from models.agreement import alike, changed, nearly, some
 from models.autograd import leaves
 from models.compute import Compute
 from models.draws import OtherRandomNumbersError, torchs_random_numbers
@@ -127,10 +128,10 @@ class Probe:
         # Whatever another component has kept, in a closure or by a hook, is of the batch that it read last:
         # the same samples in reverse order.
         reverse = batch.flip(0)
-        if not self._draws and not _alike(self.run(reverse, training=False).flip(0), output):
+        if not self._draws and not alike(self.run(reverse, training=False).flip(0), output):
             # Unless it is what it keeps itself, which is its own in every process.
             fresh = Probe(self._source, self._name)
-            if not _alike(fresh.run(reverse, training=False).flip(0), output):
+            if not alike(fresh.run(reverse, training=False).flip(0), output):
                 raise ValueError(
                     f"what {self.what} makes of a sample depends on more than the sample, such as what "
                     "another component has saved of it, or on its place in the batch: put all that shares "
@@ -152,15 +153,28 @@ class Probe:
             )
         for read, before, training in ((reverse, trained, True), (batch, output, False)):
             self._take_back(kept)
-            if not _nearly(self.run(read, training=training), before):
+            if not nearly(self.run(read, training=training), before):
+                self._refuse_changes_in_evaluation(batch, kept)
                 raise ValueError(
                     f"what {self.what} makes of a batch depends on what it keeps beside parameters and "
                     "buffers, which is lost where a trial goes on after an interruption, and from the "
                     "trained network: make it a buffer"
                 )
         self._take_back(kept)  # a factory may return the same module again
-        self.seen = _some(trained), _some(output)
+        self.seen = some(trained), some(output)
         return output
+
+    def _refuse_changes_in_evaluation(self, batch: Tensor, kept: dict[str, Any]) -> None:
+        """Raise if a pass in evaluation changes what a checkpoint holds."""
+        self._take_back(kept)
+        self.run(batch, training=False)
+        state = self._state()
+        for name, before in kept.items():
+            if changed(before, state.get(name)):
+                raise ValueError(
+                    f"{self.what} changes its {name} in evaluation, so that what it makes of a batch depends "
+                    "on what it was shown before: change it in training alone, behind `if self.training:`"
+                )
 
     def check_again(self, batch: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
         """See that the component, built anew, makes of a batch what it made before others had run again.
@@ -180,7 +194,7 @@ class Probe:
         self._take_back(kept)
         output = self.run(batch, training=False)
         for now, before in zip((trained, output), seen, strict=True):
-            if not _nearly(_some(now), before):
+            if not nearly(some(now), before):
                 raise ValueError(
                     f"what {self.what} makes of a batch depends on what has run before, such as a global "
                     "variable or an attribute of a class that passes change, of which every process has its "
@@ -358,25 +372,6 @@ class Probe:
         except ANY_ERROR as error:
             raise ValueError(f"{self.what} cannot read a sample of shape {shape}: {said(error)}") from error
         return output
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs are the same but for rounding, or for the few numbers that rounding throws far."""
-    if one.shape != other.shape:
-        return False
-    difference = (one - other).abs().mean()
-    return bool(difference <= 1e-3 * other.abs().mean()) or not bool(difference.isfinite())
-
-
-def _nearly(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs are the same but for rounding, each number of them."""
-    rounding = 1e-6 * float(other.nan_to_num(0.0, 0.0, 0.0).abs().max())
-    return torch.allclose(one, other, rtol=1e-5, atol=rounding, equal_nan=True)
-
-
-def _some(output: Tensor) -> Tensor:
-    """At most some thousand of the numbers, from all over."""
-    return output.flatten()[:: 1 + output.numel() // 4096].clone()
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -175,11 +175,18 @@ class FeedForward:
         sizes: list[int] = []
         trains = False
         seen = []
-        for probe in self._probes():
+        before: tuple[partial[Probe], Tensor] | None = None
+        reads_gradient = False  # nothing is trained before the first
+        for probe, (what, source) in zip(self._probes(), self.components(), strict=True):
             probe.check_state()
+            probe.reads_gradient = reads_gradient
             read, batch = batch, probe.try_out(batch)
-            seen.append(probe.seen)
-            probe.check_own_parameters(read)
+            seen.append((reads_gradient, probe.seen))
+            if before is not None and probe.overwrites_input:
+                build, what_it_read = before
+                probe.check_leaves(build(), what_it_read)
+            before = partial(Probe, source, what, reads_gradient=reads_gradient), read
+            reads_gradient = probe.returns_gradient
             shapes.append(tuple(batch.shape[1:]))
             sizes.append(probe.n_parameters)
             trains |= bool(probe.trainable)
@@ -189,7 +196,8 @@ class FeedForward:
         # Once more, now that all have run: what one has left behind for another shows.
         batch = self.samples()
         for probe in self._probes():
-            batch = probe.check_again(batch, seen.pop(0))
+            probe.reads_gradient, of_it = seen.pop(0)
+            batch = probe.check_again(batch, of_it)
             del probe
         *shapes, output_shape = shapes
         return Trace(tuple(shapes), tuple(sizes[1:-1]), sizes[0], sizes[-1], output_shape, trains)

@@ -148,9 +148,12 @@ class Tearing:
         n = self.n_subnetworks if torn else 1
         for j in range(2, n + 1):
             images = self.network.samples()
-            probe = self._checked(self.preprocess_factory(j), f"C^{j}", images, self.shape(j))
+            factory = self.preprocess_factory(j)
+            probe = self._checked(Probe(factory, f"C^{j}", reads_gradient=False), images, self.shape(j))
             probe.check_anew()
             probe.check_state(replicated=True)
+            i = self.units(j).start
+            Probe(self.network.units[i], f"unit {i}").check_leaves(probe, images)
             if not probe.adds_up(images):
                 raise ValueError(
                     f"{probe.what} has a backward pass that is not linear, such as one that clips: it gets "
@@ -159,7 +162,8 @@ class Tearing:
             trains |= bool(probe.trainable)
         for j in range(1, n):
             residuals = samples_of(self.shape(j + 1))
-            probe = self._checked(self.coarse_factory(j), f"F^{j}", residuals, self.shape(j + 2))
+            factory = self.coarse_factory(j)
+            probe = self._checked(Probe(factory, f"F^{j}"), residuals, self.shape(j + 2))
             probe.check_anew()
             probe.check_state()
             probe.check_passes_back(residuals)
@@ -212,10 +216,8 @@ class Tearing:
         if torn and n > 1:
             Probe(network.postprocess, "the postprocess").computed(passed(self.shape(n + 1)), compute)
 
-    def _checked(self, factory: ModuleFactory, what: str, batch: Tensor, shape: Shape) -> Probe:
-        probe = Probe(factory, what)
+    def _checked(self, probe: Probe, batch: Tensor, shape: Shape) -> Probe:
         returned = tuple(probe.try_out(batch).shape[1:])
-        probe.check_own_parameters(batch)
         if returned != shape:
             raise ValueError(
                 f"{probe.what} returns shape {returned} for {tuple(batch.shape[1:])}, but {shape} is needed "

@@ -361,7 +361,7 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
         lambda: parts(lambda: nn.Sequential(Do(torch.Tensor.half), conv().half(), Do(torch.Tensor.float))),
         "unit 0 .* cannot read a sample",
     ),
-    "late": (lambda: parts(Late), "unit 0 .* makes or reshapes a parameter or buffer in a pass"),
+    "late": (lambda: parts(Late), "unit 0 .* makes a parameter or buffer in a pass"),
     "same_memory": (same_memory, "unit 0 and unit 1 share a parameter"),
     "same_at_the_cuts": (
         same_at_the_cuts,

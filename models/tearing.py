@@ -153,7 +153,9 @@ class Tearing:
             probe.check_anew()
             probe.check_state(replicated=True)
             i = self.units(j).start
-            Probe(self.network.units[i], f"unit {i}").check_leaves(probe, images)
+            unit = Probe(self.network.units[i], f"unit {i}")
+            unit.run(samples_of(self.shape(j)), training=True)  # which lie in memory as what has travelled
+            unit.check_leaves(probe, images)
             if not probe.adds_up(images):
                 raise ValueError(
                     f"{probe.what} has a backward pass that is not linear, such as one that clips: it gets "
@@ -168,6 +170,9 @@ class Tearing:
             probe.check_state()
             probe.check_passes_back(residuals)
             trains |= bool(probe.trainable)
+        if n > 1:
+            postprocess = Probe(self.network.postprocess, "the postprocess")
+            postprocess.run(samples_of(self.shape(n + 1)), training=True)
         if not trains:
             raise ValueError(
                 f"{self.network.name} has no parameter to train: each is frozen by requires_grad_(False), or "

@@ -227,12 +227,13 @@ class FeedForward:
         return batch
 
     def check_gradient(self, *, after: int) -> None:
-        """See that a gradient comes through all units from number ``after`` on.
+        """See that a gradient comes through all units from number ``after`` on, and that it may in parts.
 
         Raises:
-            ValueError: one lets none through; the message names it.
+            ValueError: one lets none through, or a hook goes by the parts; the message names it.
         """
         for index, (probe, read) in enumerate(self._passes(), start=-1):
+            probe.check_hooks(read)
             if index >= after:
                 probe.check_passes_back(read)
 

@@ -80,6 +80,8 @@ class Probe(Built):
                 f"{self.what} makes a parameter or buffer in a pass, or changes its shape or type: make it "
                 "when it is built"
             )
+        # Other samples: what it keeps, such as an optimizer's moments, may be the same for the same again.
+        self.run(batch[:1].expand_as(batch), training=True)
         for read, before, training in ((reverse, trained, True), (batch, output, False)):
             self._take_back(kept)
             if not nearly(self.run(read, training=training), before):
@@ -316,10 +318,16 @@ class Probe(Built):
         return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
     def trained(self, batch: Tensor, *, always: bool = False) -> list[str]:
-        """The names of the parameters that may get a gradient, or that do ``always``."""
+        """The names of the parameters that get a gradient; or of those that may, or do ``always``, by chance.
+
+        Always is: whatever samples a batch has.
+        """
         found = list(self.gradients(batch))
         if self._draws:  # another time, others
             return [] if always else self.trainable
+        if always:
+            alone = [self.gradients(sample.expand_as(batch)) for sample in batch.split(1)]
+            return [name for name in found if all(name in gradients for gradients in alone)]
         return found
 
     def adds_up(self, batch: Tensor) -> bool:
@@ -332,6 +340,30 @@ class Probe(Built):
             (one[name] + other[name] - value).norm() <= 1e-2 * value.norm() + rounding
             for name, value in both.items()
         )
+
+    @torch.enable_grad()
+    def check_hooks(self, batch: Tensor) -> None:
+        """See that hooks of parameters do to several backward passes together what they do to one.
+
+        Raises:
+            ValueError: one does not. In one process they see a step's whole gradient, in an actor its parts.
+        """
+        if not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.module.parameters()):
+            return
+        noise = samples_of(tuple(self.run(batch, training=True).shape[1:]), 2 * len(batch)) - 0.5
+        gradients = []
+        for at_once in (True, False):
+            module = build_seeded(as_factory(self._source), 0).float().train()
+            parts = [self._call(module, batch.clone()) * of for of in (1e3 * noise).chunk(2)]
+            for part in [torch.stack(parts)] if at_once else parts:
+                part.sum().backward()
+            gradients.append([p.grad for p in module.parameters() if p.grad is not None])
+        for one, other in zip(*gradients, strict=True):
+            if (one - other).norm() > 1e-2 * one.norm():
+                raise ValueError(
+                    f"{self.what} has a hook on a parameter that does something else to a gradient in parts, "
+                    "one for each iteration or micro-batch, than to their sum: hook a module in place of it"
+                )
 
     def overwrites(self, batch: Tensor) -> bool:
         """Whether in training the component changes what it reads, or lets whoever reads its output do so."""

@@ -118,7 +118,7 @@ class Tearing:
         return module
 
     def trained_in_preprocess(self, j: int) -> list[str]:
-        """The names of C^j's parameters that may get a gradient."""
+        """The names of C^j's parameters that get a gradient on samples, or may as it draws numbers."""
         return Probe(self.preprocess_factory(j), f"C^{j}").trained(self.network.samples())
 
     def build_subnetwork(self, j: int) -> nn.Sequential:
@@ -169,6 +169,7 @@ class Tearing:
             probe.check_anew()
             probe.check_state()
             probe.check_passes_back(residuals)
+            probe.check_hooks(residuals)
             trains |= bool(probe.trainable)
         if n > 1:
             postprocess = Probe(self.network.postprocess, "the postprocess")

@@ -32,6 +32,8 @@ def __getattr__(name: str) -> Callable[..., FeedForward | nn.Module]:
         made = EQUAL[name]
     elif kind == "refused":
         made = REFUSED[name][0]
+    elif kind == "parts":
+        made = networks_with_faults.REFUSED_IN_PARTS[name]
     else:
         raise AttributeError(name)
 

@@ -45,6 +45,26 @@ def drawing_again(self: Around, x: Tensor) -> Tensor:
     return y
 
 
+class TrainedByItself(nn.Module):
+    """A part has an optimizer of its own, whose first two steps from one gradient are the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.part = conv(), conv()
+        self.optimizer = torch.optim.Adam(self.part.parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            with torch.enable_grad():
+                loss = self.part(x.detach()).square().mean()
+                for parameter, gradient in zip(
+                    self.part.parameters(), torch.autograd.grad(loss, [*self.part.parameters()]), strict=True
+                ):
+                    parameter.grad = gradient
+            self.optimizer.step()
+        return self.conv(x) + self.part(x).detach()
+
+
 class Noisy(nn.Module):
     """By a generator of its own."""
 
@@ -69,6 +89,25 @@ def patched() -> nn.Module:
     return nn.Sequential(conv(1), *units, head())
 
 
+def clipping() -> nn.Module:
+    module = conv()
+    module.weight.register_hook(lambda gradient: gradient.clamp(-0.01, 0.01))
+    return module
+
+
+def halve(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(0.5)
+
+
+def halving() -> nn.Module:
+    module = conv()
+    module.weight.register_post_accumulate_grad_hook(halve)
+    return module
+
+
+REFUSED_IN_PARTS = {"clipping": lambda: parts(clipping), "halving": lambda: parts(halving)}
+"""What is refused where a step's gradient comes in parts."""
 REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
     "buffer_of_another_type": (
         lambda: parts(Retyped),
@@ -87,6 +126,7 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
         lambda: parts(lambda: Around(nn.Sequential(conv(), nn.Dropout()), drawing_again)),
         "unit 0 .* draws random numbers in its backward pass",
     ),
+    "own_optimizer": (lambda: parts(TrainedByItself), "unit 0 .* depends on what it keeps beside parameters"),
     "own_generator": (
         lambda: parts(partial(Noisy, in_training=False)),
         "unit 0 .* draws from a generator of its own",

@@ -38,7 +38,7 @@ def one_process(
         data, batch_size=config.batch_size, seed=config.seed, device=device, dtype=compute.weight_dtype
     )
     tearing = tear_as_asked(config, describe(config, data))
-    network, task = PararealNetwork(tearing, config.n_iterations), tearing.network.task
+    network, task = PararealNetwork(tearing, config.n_iterations, compute=compute), tearing.network.task
     compute.place(network)
     optimizer = torchs_own_optimizer(network, config)
     draw = partial(reseed, torch.device(device), config.seed)

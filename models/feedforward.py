@@ -4,7 +4,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -187,11 +187,18 @@ class FeedForward:
         sizes: list[int] = []
         trains = False
         seen = []
-        for probe in self._probes():
+        before: tuple[partial[Probe], Tensor] | None = None
+        reads_gradient = False  # nothing is trained before the first
+        for probe, (what, source) in zip(self._probes(), self.components(), strict=True):
             probe.check_state()
+            probe.reads_gradient = reads_gradient
             read, batch = batch, probe.try_out(batch)
-            seen.append(probe.seen)
-            probe.check_own_parameters(read)
+            seen.append((reads_gradient, probe.seen))
+            if before is not None and probe.overwrites_input:
+                build, what_it_read = before
+                probe.check_leaves(build(), what_it_read)
+            before = partial(Probe, source, what, reads_gradient=reads_gradient), read
+            reads_gradient = probe.returns_gradient
             shapes.append(tuple(batch.shape[1:]))
             sizes.append(probe.n_parameters)
             trains |= bool(probe.trainable)
@@ -201,7 +208,8 @@ class FeedForward:
         # Once more, now that all have run: what one has left behind for another shows.
         batch = self.samples()
         for probe in self._probes():
-            batch = probe.check_again(batch, seen.pop(0))
+            probe.reads_gradient, of_it = seen.pop(0)
+            batch = probe.check_again(batch, of_it)
             del probe
         *shapes, output_shape = shapes
         return Trace(tuple(shapes), tuple(sizes[1:-1]), sizes[0], sizes[-1], output_shape, trains)
@@ -231,12 +239,13 @@ class FeedForward:
         return batch
 
     def check_gradient(self, *, after: int) -> None:
-        """See that a gradient comes through all units from number ``after`` on.
+        """See that a gradient comes through all units from number ``after`` on, and that it may in parts.
 
         Raises:
-            ValueError: one lets none through; the message names it.
+            ValueError: one lets none through, or a hook goes by the parts; the message names it.
         """
         for index, (probe, read) in enumerate(self._passes(), start=-1):
+            probe.check_hooks(read)
             if index >= after:
                 probe.check_passes_back(read)
 

@@ -5,6 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from models.compute import Compute
 from models.cost_profile import CostProfile
 from models.feedforward import CoarseFactory, FeedForward, PreprocessFactory
 from models.iterations import passes_of, repeated, windows
@@ -30,12 +31,13 @@ class PararealNetwork(nn.Module):
         tearing: the torn network.
         n_iterations: K; another may be assigned at any time: buffers of passes then begin as those of
             the last one are.
+        compute: how it is to be placed: an activation lies so where F^j, h or a later iteration reads it.
 
     Raises:
         ValueError: K is not among 1 … N.
     """
 
-    def __init__(self, tearing: Tearing, n_iterations: int = 1) -> None:
+    def __init__(self, tearing: Tearing, n_iterations: int = 1, *, compute: Compute | None = None) -> None:
         super().__init__()
         n = tearing.n_subnetworks
         self.tearing = tearing
@@ -44,6 +46,7 @@ class PararealNetwork(nn.Module):
         self.coarse_network = nn.ModuleList(tearing.build_coarse(j) for j in range(1, n))
         self.postprocess = tearing.build_postprocess()
         self.n_iterations = n_iterations
+        self._memory_format = (compute or Compute()).memory_format
 
     @property
     def n_iterations(self) -> int:
@@ -78,7 +81,8 @@ class PararealNetwork(nn.Module):
                     self.draw("subnetwork", j)
                 x_j = self.preprocesses[j - 1](x) if k == 1 else reads[j]
                 if j > window[0]:
-                    residuals[j - 1] = outputs[j - 1] - x_j  # now, because g^j may overwrite x_j in place
+                    # Now, because g^j may overwrite x_j in place.
+                    residuals[j - 1] = self._crossing(outputs[j - 1] - x_j)
                 if k == self.n_iterations:
                     outputs.clear()  # h needs y_N alone
                 outputs[j] = subnetworks[j](x_j)
@@ -86,12 +90,15 @@ class PararealNetwork(nn.Module):
             correction: Tensor | None = None
             for j in window:
                 if j in outputs:
-                    reads[j + 1] = outputs[j] if correction is None else outputs[j] + correction
+                    found = outputs[j] if correction is None else outputs[j] + correction
+                    reads[j + 1] = self._crossing(found)
                 if j in residuals:
                     if k == 1 or j == window[-2]:
                         self.draw("coarse", j)
                     residual = residuals[j]
-                    correction = coarse_network[j](residual if correction is None else residual + correction)
+                    if correction is not None:
+                        residual = self._crossing(residual + correction)
+                    correction = coarse_network[j](residual)
             yield reads
 
     def exact_reads(self, x: Tensor) -> dict[int, Tensor]:
@@ -100,6 +107,12 @@ class PararealNetwork(nn.Module):
         for j, g in enumerate(self.subnetworks, start=1):
             reads[j + 1] = g(reads[j].clone())
         return reads
+
+    def _crossing(self, activation: Tensor) -> Tensor:
+        """An activation as it arrives in another actor: dropout, for one, goes by how it lies in memory."""
+        if len(self.subnetworks) == 1:  # then there is no other
+            return activation
+        return activation.contiguous(memory_format=self._memory_format(activation))
 
     def draw(self, component: str, j: int) -> None:
         """Called before C^j with g^j ("subnetwork"), F^j ("coarse") and h ("postprocess", j = 0) run first.

@@ -1,27 +1,20 @@
 """What a component does with samples, tried before anything is trained: what could not be torn is refused."""
 
-import copy
-import inspect
 import io
-from collections.abc import Callable
+import random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from models.autograd import leaves
+from models.agreement import alike, changed, nearly, some
+from models.autograd import leaves, seed_gradient
+from models.built import ANY_ERROR, Built, kinds_of, said
 from models.compute import Compute
-from models.draws import OtherRandomNumbersError, torchs_random_numbers
-from models.initialisation import ModuleFactory, as_factory, build_seeded, copied, seeded
+from models.initialisation import as_factory, build_seeded, seeded
 
-ANY_ERROR = (Exception, SystemExit)
-"""What a user's code may raise."""
-
-
-def said(error: BaseException) -> str:
-    """What an error says, in a line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 def samples_of(shape: tuple[int, ...], n: int = 2, *, vocabulary: int | None = None) -> Tensor:
@@ -37,83 +30,18 @@ def samples_of(shape: tuple[int, ...], n: int = 2, *, vocabulary: int | None = N
     return tokens
 
 
-class Probe:
-    """One component, built to be tried.
-
-    Args:
-        source: the component or its factory.
-        what: how messages call it, such as ``"unit 3"``.
+class Probe(Built):
+    """One component, to be tried.
 
     Attributes:
-        module: the component.
-        what: the same, with the name of its class.
-        n_parameters: number of its parameters.
-        trainable: the names of those that are to be trained.
         seen: some of the numbers it returned as :meth:`try_out` has tried it, in training and in evaluation.
-
-    Raises:
-        ValueError: it cannot be built, or holds what no actor could; the message names it.
+        returns_gradient: whether a gradient with respect to its output is asked for, as that has found.
+        overwrites_input: whether it writes into what it reads, as that has found.
     """
 
     seen: tuple[Tensor, Tensor]
-
-    def __init__(self, source: nn.Module | ModuleFactory, what: str) -> None:
-        self._source, self._name = source, what
-        try:
-            with torchs_random_numbers(what):
-                self.module = build_seeded(as_factory(source), 0)
-        except OtherRandomNumbersError:
-            raise
-        except ANY_ERROR as error:
-            if isinstance(source, nn.Module):
-                raise ValueError(
-                    f"{what} ({type(source).__name__}) cannot be copied: {said(error)}"
-                ) from error
-            raise ValueError(f"{what} cannot be built: {said(error)}") from error
-        if not isinstance(self.module, nn.Module):
-            raise ValueError(f"{what} is a {type(self.module).__name__}: have its factory return a module")
-        self.what = f"{what} ({type(self.module).__name__})"
-        parameters = list(self.module.parameters())
-        if any(is_lazy(parameter) for parameter in parameters):
-            # Its shapes, and with them the weights, would be settled in each process by itself.
-            raise ValueError(
-                f"{self.what} must know its shapes, but it holds a lazy module: give the number of its inputs"
-            )
-        if any(tensor.is_complex() for tensor in (*parameters, *self.module.buffers())):
-            raise ValueError(f"{self.what} holds complex numbers: keep real and imaginary parts apart")
-        if any(tensor.is_meta for tensor in (*parameters, *self.module.buffers())):
-            raise ValueError(f"{self.what} is on the meta device and has no weights: build it on the CPU")
-        if any(getattr(child, "sparse", False) is True for child in self.module.modules()):
-            raise ValueError(f"{self.what} has sparse gradients, which do not travel: leave sparse=True out")
-        self.module = self.module.float()  # as it will be placed, also where it was built in another type
-        self._kept = _shapes(self.module)
-        self.n_parameters = sum(parameter.numel() for parameter in parameters)
-        self.trainable = [name for name, p in self.module.named_parameters() if p.requires_grad]
-
-    def run(self, batch: Tensor, *, training: bool) -> Tensor:
-        """What the component makes of a batch, which is left as it is.
-
-        Raises:
-            ValueError: it cannot read the batch, or returns what the next component could not.
-        """
-        with torch.no_grad():
-            output = self._call(self.module.train(training), batch.clone())
-        n = len(batch)
-        if not isinstance(output, Tensor):
-            raise ValueError(
-                f"{self.what} returns {type(output).__name__}{' in training' if training else ''}, where one "
-                "tensor is needed: wrap it in a module that keeps the one that the next reads"
-            )
-        if output.shape[:1] != batch.shape[:1]:
-            raise ValueError(
-                f"{self.what} turns a batch of {n} into shape {tuple(output.shape)}: keep dimension 0"
-            )
-        if output.dtype != (batch.dtype if batch.is_floating_point() else torch.get_default_dtype()):
-            raise ValueError(
-                f"{self.what} returns {output.dtype} for {batch.dtype}: between components numbers are of "
-                "one floating-point type, so what makes others and what reads them belong into one component"
-            )
-        return output
+    returns_gradient: bool
+    overwrites_input: bool
 
     def try_out(self, batch: Tensor) -> Tensor:
         """What the component, in evaluation, makes of a batch of several samples.
@@ -127,17 +55,18 @@ class Probe:
         # Whatever another component has kept, in a closure or by a hook, is of the batch that it read last:
         # the same samples in reverse order.
         reverse = batch.flip(0)
-        if not self._draws and not _alike(self.run(reverse, training=False).flip(0), output):
+        if not self._draws and not alike(self.run(reverse, training=False).flip(0), output):
             # Unless it is what it keeps itself, which is its own in every process.
             fresh = Probe(self._source, self._name)
-            if not _alike(fresh.run(reverse, training=False).flip(0), output):
+            if not alike(fresh.run(reverse, training=False).flip(0), output):
+                self._refuse_own_generators()
                 raise ValueError(
                     f"what {self.what} makes of a sample depends on more than the sample, such as what "
-                    "another component has saved of it, or on its place in the batch: put all that shares "
-                    "such state into one unit"
+                    "another component has saved of it, or on its place in the batch: keep samples apart "
+                    "along dimension 0, and put all that shares such state into one unit"
                 )
         shape = tuple(output.shape[1:])
-        trained = self.run(reverse, training=True)
+        trained = self._tried_in_training(reverse)
         for other, when in (
             (self.run(batch[:1], training=False), "for a single sample"),
             (trained, "in training"),
@@ -146,21 +75,125 @@ class Probe:
                 raise ValueError(
                     f"{self.what} returns shape {shape}, but {tuple(other.shape[1:])} {when}: keep to one"
                 )
-        if _shapes(self.module) != self._kept:
+        if kinds_of(self.module) != self._kept:
             raise ValueError(
-                f"{self.what} makes or reshapes a parameter or buffer in a pass: make it when it is built"
+                f"{self.what} makes a parameter or buffer in a pass, or changes its shape or type: make it "
+                "when it is built"
             )
+        # Other samples: what it keeps, such as an optimizer's moments, may be the same for the same again.
+        self.run(batch[:1].expand_as(batch), training=True)
         for read, before, training in ((reverse, trained, True), (batch, output, False)):
             self._take_back(kept)
-            if not _nearly(self.run(read, training=training), before):
+            if not nearly(self.run(read, training=training), before):
+                self._refuse_changes_in_evaluation(batch, kept)
+                self._refuse_own_generators()
                 raise ValueError(
                     f"what {self.what} makes of a batch depends on what it keeps beside parameters and "
                     "buffers, which is lost where a trial goes on after an interruption, and from the "
                     "trained network: make it a buffer"
                 )
         self._take_back(kept)  # a factory may return the same module again
-        self.seen = _some(trained), _some(output)
+        self.seen = some(trained), some(output)
         return output
+
+    @torch.enable_grad()
+    def _tried_in_training(self, batch: Tensor) -> Tensor:
+        """What :meth:`run` returns in training, gone back through."""
+        given = batch.clone().requires_grad_(self.reads_gradient and batch.is_floating_point()).clone()
+        output = self._run(given, training=True)
+        self.overwrites_input = given._version > 0
+        self.returns_gradient = output.requires_grad
+        self._refuse_parameters_of_others(output)
+        self._go_back(output)
+        return output.detach()
+
+    def _refuse_parameters_of_others(self, output: Tensor) -> None:
+        """Raise if a pass has used parameters that are not the component's own."""
+        own = {id(parameter) for parameter in self.module.parameters()}
+        given = self._source.parameters() if isinstance(self._source, nn.Module) else ()
+        copied_from = {id(parameter) for parameter in given}
+        for leaf in leaves(output):
+            if not isinstance(leaf, nn.Parameter) or id(leaf) in own:
+                continue
+            if id(leaf) in copied_from:
+                raise ValueError(
+                    f"a copy of {self.what} goes on using a parameter of shape {tuple(leaf.shape)} of the "
+                    "module it was copied from, such as by a function or a reference kept in an attribute: "
+                    "give a factory that builds it"
+                )
+            raise ValueError(
+                f"{self.what} uses a parameter of shape {tuple(leaf.shape)} that it does not hold, so "
+                "that it is not trained there: make it an attribute of the module, or of an "
+                "nn.ParameterList or nn.ModuleList; what several units share belongs into one unit"
+            )
+
+    def _go_back(self, output: Tensor) -> None:
+        """Run the backward pass of an output.
+
+        Raises:
+            ValueError: it fails; or it draws random numbers, in one process after all that other components
+                have drawn, in an actor after its own.
+        """
+        if not output.requires_grad:
+            return
+        with seeded(0, "probe"):
+            before = torch.get_rng_state()
+            try:
+                seed_gradient(output, torch.ones_like(output)).backward()
+            except ANY_ERROR as error:
+                raise ValueError(f"the backward pass of {self.what} fails: {said(error)}") from error
+            if not torch.equal(torch.get_rng_state(), before):
+                raise ValueError(
+                    f"{self.what} draws random numbers in its backward pass, which differ from process to "
+                    "process: draw them in the forward pass, and checkpoint with preserve_rng_state=True"
+                )
+        for parameter in self.module.parameters():
+            parameter.grad = None
+
+    @torch.enable_grad()
+    def check_leaves(self, before: "Probe", batch: Tensor) -> None:
+        """See that the component leaves alone what the one before it needs for its gradients.
+
+        Args:
+            before: which returns what this one reads.
+            batch: what that one reads.
+
+        Raises:
+            ValueError: it overwrites it.
+        """
+        kept = self._state(), before._state()
+        given = batch.clone().requires_grad_(before.reads_gradient and batch.is_floating_point()).clone()
+        output = self._run(before._run(given, training=True), training=True)
+        try:
+            self._go_back(output)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.what} overwrites what {before.what} has returned and needs for its gradients: "
+                "compute there without inplace=True"
+            ) from error
+        self._take_back(kept[0])
+        before._take_back(kept[1])
+
+    def _refuse_changes_in_evaluation(self, batch: Tensor, kept: dict[str, Any]) -> None:
+        """Raise if a pass in evaluation changes what a checkpoint holds."""
+        self._take_back(kept)
+        self.run(batch, training=False)
+        state = self._state()
+        for name, before in kept.items():
+            if changed(before, state.get(name)):
+                raise ValueError(
+                    f"{self.what} changes its {name} in evaluation, so that what it makes of a batch depends "
+                    "on what it was shown before: change it in training alone, behind `if self.training:`"
+                )
+
+    def _refuse_own_generators(self) -> None:
+        """Raise if the component holds generators of random numbers."""
+        for module in self.module.modules():
+            if any(isinstance(value, GENERATORS) for value in vars(module).values()):
+                raise ValueError(
+                    f"{self.what} draws from a generator of its own, whose state no checkpoint keeps: draw "
+                    "from torch's, without generator=…"
+                )
 
     def check_again(self, batch: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
         """See that the component, built anew, makes of a batch what it made before others had run again.
@@ -180,28 +213,14 @@ class Probe:
         self._take_back(kept)
         output = self.run(batch, training=False)
         for now, before in zip((trained, output), seen, strict=True):
-            if not _nearly(_some(now), before):
+            if not nearly(some(now), before):
                 raise ValueError(
                     f"what {self.what} makes of a batch depends on what has run before, such as a global "
-                    "variable or an attribute of a class that passes change, of which every process has its "
-                    "own: make it a buffer of the one component that changes and reads it"
+                    "variable, an attribute of a class or a count in a factory, of which every process has "
+                    "its own: make it a buffer of the one component that changes and reads it, or an "
+                    "argument of the factory"
                 )
         return output
-
-    def _state(self) -> dict[str, Any]:
-        """What an actor's checkpoint would hold of the component, copied."""
-        state = self.module.state_dict()
-        return copy.deepcopy(state | {k: v for k, v in self.module.named_buffers() if k not in state})
-
-    def _take_back(self, state: dict[str, Any]) -> None:
-        """Be as :meth:`_state` was."""
-        own = self.module.state_dict().keys()
-        try:
-            self.module.load_state_dict({name: value for name, value in state.items() if name in own})
-        except ANY_ERROR as error:
-            raise ValueError(f"{self.what} cannot take its own state back: {said(error)}") from error
-        for name in state.keys() - own:
-            self.module.get_buffer(name).copy_(state[name])
 
     def computed(self, batch: Tensor, compute: Compute) -> Tensor:
         """What the component makes of a batch while it trains, in the types and layout that are asked for.
@@ -211,6 +230,7 @@ class Probe:
         """
         module = compute.place(build_seeded(as_factory(self._source), 0)).train()
         leaf = batch.clone().requires_grad_(batch.is_floating_point())
+        kept = kinds_of(module)
         try:
             with compute.autocast():
                 output = self._call(module, leaf.clone())
@@ -219,9 +239,11 @@ class Probe:
         except ANY_ERROR as error:
             why = said(error.__cause__ or error)
         else:
-            if output.dtype in (compute.weight_dtype, compute.activation_dtype):
+            now = kinds_of(module)
+            other = next((name for name, kind in kept.items() if now.get(name) != kind), None)
+            if other is None and output.dtype in (compute.weight_dtype, compute.activation_dtype):
                 return output.detach()
-            why = f"it returns {output.dtype}"
+            why = f"it returns {output.dtype}" if other is None else f"its {other} becomes {now[other][1]}"
         raise ValueError(
             f"{self.what} does not compute with {compute.asked}: {why}: have it go by the type and layout of "
             "what it reads, or leave that out"
@@ -264,25 +286,6 @@ class Probe:
             )
 
     @torch.enable_grad()
-    def check_own_parameters(self, batch: Tensor) -> None:
-        """See that all parameters that a pass uses are the component's own.
-
-        Raises:
-            ValueError: one is not: no optimizer would hear of it, and actors would not share it.
-        """
-        own = {id(parameter) for parameter in self.module.parameters()}
-        kept = self._state()
-        output = self._call(self.module.train(), batch.clone())
-        self._take_back(kept)
-        for leaf in leaves(output):
-            if isinstance(leaf, nn.Parameter) and id(leaf) not in own:
-                raise ValueError(
-                    f"{self.what} uses a parameter of shape {tuple(leaf.shape)} that it does not hold, so "
-                    "that it is not trained there: make it an attribute of the module, or of an "
-                    "nn.ParameterList or nn.ModuleList; what several units share belongs into one unit"
-                )
-
-    @torch.enable_grad()
     def passes_back(self, batch: Tensor) -> bool:
         """Whether a gradient reaches what the component reads, or that is whole numbers, which have none."""
         if not batch.is_floating_point():
@@ -315,10 +318,16 @@ class Probe:
         return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
     def trained(self, batch: Tensor, *, always: bool = False) -> list[str]:
-        """The names of the parameters that may get a gradient, or that do ``always``."""
+        """The names of the parameters that get a gradient; or of those that may, or do ``always``, by chance.
+
+        Always is: whatever samples a batch has.
+        """
         found = list(self.gradients(batch))
         if self._draws:  # another time, others
             return [] if always else self.trainable
+        if always:
+            alone = [self.gradients(sample.expand_as(batch)) for sample in batch.split(1)]
+            return [name for name in found if all(name in gradients for gradients in alone)]
         return found
 
     def adds_up(self, batch: Tensor) -> bool:
@@ -332,64 +341,38 @@ class Probe:
             for name, value in both.items()
         )
 
+    @torch.enable_grad()
+    def check_hooks(self, batch: Tensor) -> None:
+        """See that hooks of parameters do to several backward passes together what they do to one.
+
+        Raises:
+            ValueError: one does not. In one process they see a step's whole gradient, in an actor its parts.
+        """
+        if not any(p._backward_hooks or p._post_accumulate_grad_hooks for p in self.module.parameters()):
+            return
+        noise = samples_of(tuple(self.run(batch, training=True).shape[1:]), 2 * len(batch)) - 0.5
+        gradients = []
+        for at_once in (True, False):
+            module = build_seeded(as_factory(self._source), 0).float().train()
+            parts = [self._call(module, batch.clone()) * of for of in (1e3 * noise).chunk(2)]
+            for part in [torch.stack(parts)] if at_once else parts:
+                part.sum().backward()
+            gradients.append([p.grad for p in module.parameters() if p.grad is not None])
+        for one, other in zip(*gradients, strict=True):
+            if (one - other).norm() > 1e-2 * one.norm():
+                raise ValueError(
+                    f"{self.what} has a hook on a parameter that does something else to a gradient in parts, "
+                    "one for each iteration or micro-batch, than to their sum: hook a module in place of it"
+                )
+
     def overwrites(self, batch: Tensor) -> bool:
         """Whether in training the component changes what it reads, or lets whoever reads its output do so."""
-        given = batch.clone()
+        given, kept = batch.clone(), self._state()
         with torch.no_grad():
-            output = self._call(copied(self.module).train(), given)
+            output = self._call(self.module.train(), given)
+        self._take_back(kept)
         shared = isinstance(output, Tensor) and (
             output.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
         )
         # Torch counts changes; it does not see those by way of `.data`.
         return shared or given._version > 0 or not torch.equal(given, batch)
-
-    def _call(self, module: nn.Module, batch: Tensor) -> Tensor:
-        shape = tuple(batch.shape[1:])
-        try:
-            inputs = _required_inputs(module)
-            if len(inputs) > 1:
-                raise ValueError(f"it needs {len(inputs)} inputs, {', '.join(inputs)}, and gets one tensor")
-            with seeded(0, "probe"), torchs_random_numbers(self.what):
-                before = torch.get_rng_state()
-                output: Tensor = module(batch)
-                self._draws = not torch.equal(torch.get_rng_state(), before)
-        except OtherRandomNumbersError:
-            raise
-        except ANY_ERROR as error:
-            raise ValueError(f"{self.what} cannot read a sample of shape {shape}: {said(error)}") from error
-        return output
-
-
-def _alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs are the same but for rounding, or for the few numbers that rounding throws far."""
-    if one.shape != other.shape:
-        return False
-    difference = (one - other).abs().mean()
-    return bool(difference <= 1e-3 * other.abs().mean()) or not bool(difference.isfinite())
-
-
-def _nearly(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs are the same but for rounding, each number of them."""
-    rounding = 1e-6 * float(other.nan_to_num(0.0, 0.0, 0.0).abs().max())
-    return torch.allclose(one, other, rtol=1e-5, atol=rounding, equal_nan=True)
-
-
-def _some(output: Tensor) -> Tensor:
-    """At most some thousand of the numbers, from all over."""
-    return output.flatten()[:: 1 + output.numel() // 4096].clone()
-
-
-def _shapes(module: nn.Module) -> dict[str, torch.Size]:
-    """Of parameters and buffers, by name."""
-    return {name: t.shape for name, t in (*module.named_parameters(), *module.named_buffers())}
-
-
-def _required_inputs(module: nn.Module) -> list[str]:
-    """Names of the arguments without which ``forward`` cannot be called."""
-    forward: Callable[..., Tensor] = module.forward
-    return [
-        name
-        for name, parameter in inspect.signature(forward).parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]

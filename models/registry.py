@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from torch import nn
 
+from models.built import ANY_ERROR, said
 from models.feedforward import FeedForward, Shape
 from models.imported import imported
 from models.initialisation import seeded
 from models.mlp import mlp
-from models.probe import ANY_ERROR, said
 from models.resnet import resnet
 from models.vgg import vgg
 from models.vit import vit

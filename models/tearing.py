@@ -118,7 +118,7 @@ class Tearing:
         return module
 
     def trained_in_preprocess(self, j: int) -> list[str]:
-        """The names of C^j's parameters that may get a gradient."""
+        """The names of C^j's parameters that get a gradient on samples, or may as it draws numbers."""
         return Probe(self.preprocess_factory(j), f"C^{j}").trained(self.network.samples())
 
     def build_subnetwork(self, j: int) -> nn.Sequential:
@@ -148,9 +148,14 @@ class Tearing:
         n = self.n_subnetworks if torn else 1
         for j in range(2, n + 1):
             images = self.network.samples()
-            probe = self._checked(self.preprocess_factory(j), f"C^{j}", images, self.shape(j))
+            factory = self.preprocess_factory(j)
+            probe = self._checked(Probe(factory, f"C^{j}", reads_gradient=False), images, self.shape(j))
             probe.check_anew()
             probe.check_state(replicated=True)
+            i = self.units(j).start
+            unit = Probe(self.network.units[i], f"unit {i}")
+            unit.run(samples_of(self.shape(j)), training=True)  # which lie in memory as what has travelled
+            unit.check_leaves(probe, images)
             if not probe.adds_up(images):
                 raise ValueError(
                     f"{probe.what} has a backward pass that is not linear, such as one that clips: it gets "
@@ -159,11 +164,16 @@ class Tearing:
             trains |= bool(probe.trainable)
         for j in range(1, n):
             residuals = samples_of(self.shape(j + 1))
-            probe = self._checked(self.coarse_factory(j), f"F^{j}", residuals, self.shape(j + 2))
+            factory = self.coarse_factory(j)
+            probe = self._checked(Probe(factory, f"F^{j}"), residuals, self.shape(j + 2))
             probe.check_anew()
             probe.check_state()
             probe.check_passes_back(residuals)
+            probe.check_hooks(residuals)
             trains |= bool(probe.trainable)
+        if n > 1:
+            postprocess = Probe(self.network.postprocess, "the postprocess")
+            postprocess.run(samples_of(self.shape(n + 1)), training=True)
         if not trains:
             raise ValueError(
                 f"{self.network.name} has no parameter to train: each is frozen by requires_grad_(False), or "
@@ -212,10 +222,8 @@ class Tearing:
         if torn and n > 1:
             Probe(network.postprocess, "the postprocess").computed(passed(self.shape(n + 1)), compute)
 
-    def _checked(self, factory: ModuleFactory, what: str, batch: Tensor, shape: Shape) -> Probe:
-        probe = Probe(factory, what)
+    def _checked(self, probe: Probe, batch: Tensor, shape: Shape) -> Probe:
         returned = tuple(probe.try_out(batch).shape[1:])
-        probe.check_own_parameters(batch)
         if returned != shape:
             raise ValueError(
                 f"{probe.what} returns shape {returned} for {tuple(batch.shape[1:])}, but {shape} is needed "

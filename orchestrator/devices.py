@@ -16,6 +16,7 @@ import torch
 
 from orchestrator.cgroup import cpu_quota
 from orchestrator.config import PIPELINES, Devices, Strategy
+from orchestrator.storage.files import NO_LOCKS
 
 HEAD_RESOURCE = "node:__internal_head__"
 """Ray's own resource of the head node; the trial's coordinator, which writes the store, runs there."""
@@ -293,7 +294,8 @@ def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:
 def _pin(n_cores: int, *, patience: float = 5.0) -> list[TextIO]:
     """Pin this process to cores that no other actor of this machine holds; returns their locks.
 
-    A lock is the kernel's, on a file per core: it goes with the process, however that ends.
+    A lock is the kernel's, on a file per core: it goes with the process, however that ends. Where the folder
+    for temporary files has no locks, nobody knows whose the cores are, and the kernel shares them out.
     """
     folder = Path(tempfile.gettempdir()) / f"parareal-cores-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -308,8 +310,12 @@ def _pin(n_cores: int, *, patience: float = 5.0) -> list[TextIO]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 locks[core] = file
-            except BlockingIOError:
+            except OSError as error:
                 file.close()
+                if error.errno in NO_LOCKS:
+                    return []
+                if not isinstance(error, BlockingIOError):
+                    raise
         if len(locks) < n_cores:
             time.sleep(0.05)
     if len(locks) == n_cores:

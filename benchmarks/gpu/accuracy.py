@@ -132,7 +132,7 @@ class Training:
     def __init__(self, row: Row, tearing: Tearing, compute: Compute) -> None:
         self.row, self._compute = row, compute
         compute.settle()
-        self._network = compute.place(PararealNetwork(tearing)).train()
+        self._network = compute.place(PararealNetwork(tearing, compute=compute)).train()
         self._initial = {name: value.clone() for name, value in self._network.state_dict().items()}
         self._optimizer = make_optimizer(self._network, TrainingOptions())
         self._recorder = Recorder(compute, self._network)

@@ -69,7 +69,7 @@ def networks(*, tiny: bool) -> Iterator[tuple[str, Tearing]]:
 def one_step(tearing: Tearing, compute: Compute) -> dict[str, Tensor]:
     """Loss, gradients and buffers after one forward and backward pass, on the CPU."""
     compute.settle()
-    network = compute.place(PararealNetwork(tearing)).train()
+    network = compute.place(PararealNetwork(tearing, compute=compute)).train()
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(4, *tearing.network.input_shape, generator=generator, dtype=torch.float64)
     labels = torch.randint(10, (4,), generator=generator)
@@ -107,7 +107,7 @@ def compare_recorded(report: Report) -> None:
 def several_steps(tearing: Tearing, compute: Compute) -> Tensor:
     """All weights and statistics after a few steps, the learning rate not the same in all."""
     compute.settle()
-    network = compute.place(PararealNetwork(tearing)).train()
+    network = compute.place(PararealNetwork(tearing, compute=compute)).train()
     optimizer = make_optimizer(network, TrainingOptions())
     recorder = Recorder(compute, network)
 

@@ -36,6 +36,7 @@ class Corrected:
     def correct(self, correction: Tensor) -> Tensor:
         """Δ, after a pass."""
         x = correction if self._x is None else self._x + correction
+        x = x.contiguous(memory_format=self._compute.memory_format(x))  # as in one process
         x.requires_grad_(torch.is_grad_enabled())
         with self._compute.autocast():
             y = self._units(x)

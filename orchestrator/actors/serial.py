@@ -31,7 +31,7 @@ class SerialActor(LockstepActor):
 
     def __init__(self, config: TrialConfig, tearing: Tearing, data: Data, resources: GangResources) -> None:
         super().__init__(config, tearing, data, resources, part="network")
-        self.own(PararealNetwork(tearing, config.n_iterations))
+        self.own(PararealNetwork(tearing, config.n_iterations, compute=self.compute))
 
     def train_step(self, epoch: int, step: int, total: Totals) -> None:
         """One optimizer step."""

@@ -77,12 +77,13 @@ class SubnetworkActor(Actor):
         self.next_preprocess: nn.Module | None = None
         if j + 1 in first:
             self.next_preprocess = self.compute.place(tearing.build_preprocess(j + 1))
-        # Of C^j and of C^{j+1}: what gets a gradient here and, for its replica, there.
+        # Of C^j and of C^{j+1}: what may get a gradient here and, for its replica, there. All that is
+        # trained: which of it is used may depend on the batch, as where each sample has its expert.
         self.lends = self.reads_images and j > 1
-        self._lent = _named(self.preprocess, tearing.trained_in_preprocess(j)) if self.lends else []
-        self._borrowed: list[nn.Parameter] = []
-        if self.next_preprocess is not None:
-            self._borrowed = _named(self.next_preprocess, tearing.trained_in_preprocess(j + 1))
+        self._lent = _trained(self.preprocess) if self.lends else []
+        self._borrowed = [] if self.next_preprocess is None else _trained(self.next_preprocess)
+        used = tearing.trained_in_preprocess(j) if self.lends else []
+        self._used = {id(self.preprocess.get_parameter(name)) for name in used}
         self._trains = any(parameter.requires_grad for parameter in self.module.parameters())
         self._shapes = tearing.shape(j), tearing.shape(j + 1)  # of x_j and y_j
 
@@ -281,7 +282,8 @@ class SubnetworkActor(Actor):
         for parameter, part in zip(self._lent, split(self._lent_gradient, self._lent), strict=True):
             if parameter.grad is not None:
                 parameter.grad.add_(part)
-            elif nothing:  # else C^j has not used this one in this step, there as little as here
+            elif nothing and id(parameter) in self._used:
+                # Else C^j has not used this one in this step, there as little as here.
                 parameter.grad = part
 
     def whole_square_norm(self, square_norm: float) -> float:
@@ -356,6 +358,6 @@ def _receive(link: Link | None, values: Tensor) -> Transfer:
     return _Nothing() if link is None or not len(values) else link.receive(values)
 
 
-def _named(module: nn.Module, names: list[str]) -> list[nn.Parameter]:
-    """A module's parameters of these names."""
-    return [module.get_parameter(name) for name in names]
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    """A module's parameters that are to be trained."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -8,13 +8,21 @@ from collections.abc import Callable
 from torch import nn
 
 from models import FeedForward
-from tests.integration import networks_by_shape, networks_changed, networks_in_part, networks_with_state
-from tests.integration.networks_refused import REFUSED
+from tests.integration import (
+    networks_by_shape,
+    networks_changed,
+    networks_in_part,
+    networks_refused,
+    networks_with_faults,
+    networks_with_state,
+)
 
 EQUAL: dict[str, Callable[[], FeedForward | nn.Module]] = (
     networks_in_part.EQUAL | networks_with_state.EQUAL | networks_changed.EQUAL | networks_by_shape.EQUAL
 )
 """What is trained."""
+REFUSED = networks_refused.REFUSED | networks_with_faults.REFUSED
+"""What the plan refuses, and how."""
 
 
 def __getattr__(name: str) -> Callable[..., FeedForward | nn.Module]:
@@ -24,6 +32,8 @@ def __getattr__(name: str) -> Callable[..., FeedForward | nn.Module]:
         made = EQUAL[name]
     elif kind == "refused":
         made = REFUSED[name][0]
+    elif kind == "parts":
+        made = networks_with_faults.REFUSED_IN_PARTS[name]
     else:
         raise AttributeError(name)
 

@@ -18,15 +18,20 @@ def more_outputs_than_classes() -> FeedForward:
 
 
 def scattered_in_memory() -> FeedForward:
+    """What dropout leaves out goes by how its input lies in memory."""
+
+    def channels_last() -> nn.Module:
+        return nn.Sequential(conv(), Do(lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)))
+
     return parts(
-        *[
-            lambda: nn.Sequential(
-                conv(), Do(lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
-            ),
-            lambda: nn.Sequential(conv(W, 1), Do(lambda x: x.expand(-1, W, -1, -1))),
-            lambda: nn.Sequential(conv(), Do(lambda x: x.transpose(2, 3))),
-            lambda: nn.Sequential(conv(), Do(lambda x: x[:, :, ::1, :].flip(2))),
-        ]
+        channels_last,
+        lambda: nn.Sequential(conv(W, 1), Do(lambda x: x.expand(-1, W, -1, -1))),
+        lambda: nn.Sequential(conv(), Do(lambda x: x.transpose(2, 3))),
+        lambda: nn.Sequential(conv(), Do(lambda x: x[:, :, ::1, :].flip(2))),
+        channels_last,
+        channels_last,
+        h=lambda: nn.Sequential(nn.Dropout(0.2), head()),
+        coarse=lambda before, after, n: nn.Sequential(nn.Dropout(0.2), channels_last()),
     )
 
 

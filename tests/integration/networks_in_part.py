@@ -113,6 +113,29 @@ def unused() -> FeedForward:
     )
 
 
+class Experts(nn.Module):
+    """Of which each sample has one, so that a batch need not use all; C^j learns from two sides which."""
+
+    def __init__(self, n_in: int = W) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(conv(n_in) for _ in range(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = (1e4 * x[:, 0].mean((1, 2)).abs()).long() % 5
+        y = x.new_zeros(len(x), W, 8, 8)
+        for i, expert in enumerate(self.experts):
+            if (rows := (chosen == i).nonzero().flatten()).numel():
+                y = y.index_add(0, rows, expert(x[rows]))
+        return y
+
+
+def experts() -> FeedForward:
+    return parts(
+        *[lambda: nn.Sequential(nn.Sigmoid(), Experts())] * 2,
+        interface_preprocess=lambda before, after: Experts(1),
+    )
+
+
 def unused_behind_a_cut_gradient() -> FeedForward:
     detached = Do(torch.Tensor.detach)
     return parts(
@@ -183,6 +206,7 @@ EQUAL: dict[str, Callable[[], FeedForward | nn.Module]] = {
         identity_head,
         without_gradient,
         unused,
+        experts,
         unused_behind_a_cut_gradient,
         in_place_units,
         in_place_at_the_cuts,

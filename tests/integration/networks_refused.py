@@ -165,6 +165,19 @@ class Averaged(nn.Module):
         return y - self.mean
 
 
+class Lagging(nn.Module):
+    """Subtracts a mean that it keeps in a buffer, of all that it was ever shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean.lerp_(x.detach().mean(), 0.1)
+        return self.conv(x) - self.mean
+
+
 class Annealed(nn.Module):
     """Less and less noise in training, by how often it was called."""
 
@@ -274,6 +287,10 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
         lambda: parts(lambda: Averaged(conv(), in_training=True)),
         "unit 0 .* depends on what it keeps beside",
     ),
+    "state_changed_in_evaluation": (
+        lambda: parts(Lagging),
+        "unit 0 .* changes its mean in evaluation, .*: change it in training alone",
+    ),
     "state_used_in_training": (lambda: parts(Annealed), "unit 0 .* depends on what it keeps beside"),
     "state_at_a_cut": (
         lambda: at_a_cut(lambda: Averaged(conv(1), in_training=True)),
@@ -344,7 +361,7 @@ REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {
         lambda: parts(lambda: nn.Sequential(Do(torch.Tensor.half), conv().half(), Do(torch.Tensor.float))),
         "unit 0 .* cannot read a sample",
     ),
-    "late": (lambda: parts(Late), "unit 0 .* makes or reshapes a parameter or buffer in a pass"),
+    "late": (lambda: parts(Late), "unit 0 .* makes a parameter or buffer in a pass"),
     "same_memory": (same_memory, "unit 0 and unit 1 share a parameter"),
     "same_at_the_cuts": (
         same_at_the_cuts,

@@ -1,3 +1,4 @@
+import fcntl
 import math
 import os
 import subprocess
@@ -20,6 +21,7 @@ from orchestrator.devices import (
     settle_devices,
     take_device,
 )
+from orchestrator.storage.files import NO_LOCKS
 
 CORES = os.sched_getaffinity(0)
 
@@ -369,3 +371,14 @@ def test_actors_of_a_host_do_not_swamp_it_with_compilers(monkeypatch):
     monkeypatch.delenv(name)
     take_device(gang)
     assert os.environ[name] == "1"
+
+
+@pytest.mark.parametrize("error", NO_LOCKS)
+def test_without_locks_cores_are_left_to_the_kernel(own_locks, monkeypatch, error):
+    def flock(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    before = os.sched_getaffinity(0)
+    assert _pin(1) == []
+    assert os.sched_getaffinity(0) == before

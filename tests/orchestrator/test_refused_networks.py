@@ -78,6 +78,15 @@ def test_later_iterations_need_the_gradient_that_comes_back_to_earlier_ones():
     assert plan_of("equal_without_gradient", n_iterations=(2,), n_subnetworks=(1,)).jobs
 
 
+@pytest.mark.parametrize("more", [{"n_iterations": (2,)}, {"strategy": ("gpipe",)}])
+def test_hooks_that_go_by_the_parts_of_a_gradient_are_refused_where_it_comes_in_parts(more):
+    for name in ("clipping", "halving"):
+        with pytest.raises(ValueError, match=r"unit 0 .* has a hook on a parameter that does something else"):
+            plan_of(f"parts_{name}", **more)
+        assert plan_of(f"parts_{name}").jobs
+    assert plan_of("equal_hooks_of_parameters", **more).jobs
+
+
 def test_what_the_exact_network_does_not_use_is_nothing_to_train():
     assert plan_of("equal_frozen_all_but_the_cuts", n_iterations=(1, 2)).jobs
     with pytest.raises(ValueError, match="network has no parameter to train: each is frozen"):
@@ -86,7 +95,10 @@ def test_what_the_exact_network_does_not_use_is_nothing_to_train():
 
 @pytest.mark.parametrize(
     ("name", "uses_all"),
-    [("plain", True), ("frozen_trunk", True), ("unused", False), ("without_gradient", False)],
+    [
+        *(("plain", True), ("frozen_trunk", True), ("unused", False)),
+        *(("without_gradient", False), ("experts", False)),
+    ],
 )
 def test_workers_know_whether_every_parameter_gets_a_gradient(name, uses_all):
     (job,) = plan_of(f"equal_{name}", strategy=("data_parallel",), n_subnetworks=(2,)).jobs

@@ -58,6 +58,19 @@ class Single(nn.Module):
         return x.float()
 
 
+class Narrowed(nn.Linear):
+    """Keeps a mean in the type of what it is the mean of."""
+
+    def __init__(self) -> None:
+        super().__init__(WIDTH, WIDTH)
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        self.mean = y.detach().mean()
+        return y
+
+
 class InBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
@@ -93,7 +106,7 @@ def linear():
 
 
 plain = chain(linear)
-fixed, backward = chain(Fixed), chain(Backward)
+fixed, narrowed, backward = chain(Fixed), chain(Narrowed), chain(Backward)
 rounded = chain(linear, head=Rounded)
 fixed_c = chain(
     linear, interface_preprocess=lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(16, 8), Fixed())
@@ -148,6 +161,11 @@ class Weighted(Classification):
             "between",
             {"precision": ("bfloat16",)},
             "unit 2 (Sequential) does not compute with --precision bfloat16: ",
+        ),
+        (
+            "narrowed",
+            {"precision": ("bfloat16",)},
+            "unit 0 (Narrowed) does not compute with --precision bfloat16: its mean becomes torch.bfloat16",
         ),
         (
             "viewed",

@@ -28,8 +28,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.built import ANY_ERROR, said
 from models.imported import imported
-from models.probe import ANY_ERROR, said
 
 _FEW = 4
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.probe import ANY_ERROR
+from models.built import ANY_ERROR
 from orchestrator.own_code import module_fingerprint
 
 _LONG = 200

@@ -28,7 +28,7 @@ OF_WORKERS = (
     *("torch", "pandas", "pyarrow.fs", "fsspec", "pydantic", "requests", "jsonschema", "filelock", "yaml"),
     *("tensorboardX", "PIL.Image", "rich.progress"),
 )
-"""What workers of Ray import of other projects. Not Ray, which reads a worker's environment as it is imported."""
+"""What workers import of other projects, but Ray, which reads a worker's environment while it is imported."""
 OF_COMMANDS = (
     *("torch", "ray.tune", "pandas", "matplotlib.figure", "scipy.stats", "mlflow"),
     *("tyro", "tensorboardX", "rich.progress", "pandas.io.formats.style"),

@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Two processes of each Ray that import torch for nothing: Tune's trials do not fit them.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,10 +87,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     assert item.get_closest_marker("ray") or not ray.is_initialized(), "starts Ray: needs the mark"
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    _end_local_ray(config)
-    if _FORKS in config.stash:
-        config.stash[_FORKS].close()
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Not later: pytest-xdist interrupts a process that takes 5 s once it has said that it has finished."""
+    _end_local_ray(session.config)
+    if _FORKS in session.config.stash:
+        session.config.stash[_FORKS].close()
+    gc.collect()
+    gc.freeze()  # pytest collects another five times
 
 
 _LOCAL_RAY = pytest.StashKey[bool]()

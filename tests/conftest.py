@@ -11,6 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Two processes of each Ray that import torch for nothing: Tune's trials do not fit them.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
+import atexit
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.config.stash[_FORKS].close()
     gc.collect()
     gc.freeze()  # pytest collects another five times
+    atexit.register(gc.unfreeze)  # what is left at the end would count as leaked
 
 
 _LOCAL_RAY = pytest.StashKey[bool]()

@@ -11,6 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Two processes of each Ray that import torch for nothing: Tune's trials do not fit them.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
+import atexit
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,7 @@ SLOW = (
     *("report", "page", "worth_it", "summary", "notebook", "command"),
     *("sweep", "plan", "forecast", "status", "optimizer", "links", "fitting"),
     *("imports", "extending_page", "own_data_page", "own_network_page"),
+    *("legible", "costs", "last_words", "trial_id"),
 )
 """Those that draw reports, plan large networks or start processes: not among the quick ones."""
 LONGEST_FIRST = ("recovery", "faults", "sweep_command", "run", "own_data_sweep", "own_network_sweep")
@@ -86,10 +89,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     assert item.get_closest_marker("ray") or not ray.is_initialized(), "starts Ray: needs the mark"
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    _end_local_ray(config)
-    if _FORKS in config.stash:
-        config.stash[_FORKS].close()
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Not later: pytest-xdist interrupts a process that takes 5 s once it has said that it has finished."""
+    _end_local_ray(session.config)
+    if _FORKS in session.config.stash:
+        session.config.stash[_FORKS].close()
+    gc.collect()
+    gc.freeze()  # pytest collects another five times
+    atexit.register(gc.unfreeze)  # what is left at the end would count as leaked
 
 
 _LOCAL_RAY = pytest.StashKey[bool]()

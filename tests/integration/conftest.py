@@ -64,7 +64,7 @@ def trial() -> Callable[..., TrialConfig]:
     """A small trial, three steps an epoch; keyword arguments override."""
 
     def make(**options: object) -> TrialConfig:
-        defaults = {"depth": 56, "width": 4, "train_subset": 24, "validation_subset": 20, "batch_size": 8}
+        defaults = {"depth": 29, "width": 4, "train_subset": 24, "validation_subset": 20, "batch_size": 8}
         defaults |= {"epochs": 2, "seed": 0, "n_subnetworks": 2, "precision": "float64"}
         values = {
             name: value if name == "milestones" else (value,) for name, value in (defaults | options).items()

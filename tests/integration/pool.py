@@ -59,6 +59,7 @@ class _Process:
     def __init__(self) -> None:
         self.ends: list[Any] = []
         liveness.atexit = SimpleNamespace(register=self.ends.append)  # of its signs of life
+        gc.freeze()  # nothing that is there already goes with an actor
 
     def enter(self, actor: type, *args: Any, **options: Any) -> None:
         self.actor = actor(*args, **options)

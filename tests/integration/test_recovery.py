@@ -67,7 +67,7 @@ def strike(title, how, struck):
 
 @pytest.fixture(scope="module")
 def config(trial):
-    return trial(n_subnetworks=2, epochs=3, train_subset=400, validation_subset=None, precision="float32")
+    return trial(n_subnetworks=2, epochs=3, train_subset=200, validation_subset=None, precision="float32")
 
 
 @pytest.fixture(scope="module")

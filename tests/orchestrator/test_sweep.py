@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ from orchestrator.running import conclude
 from orchestrator.storage.store import Store, StoreError
 from orchestrator.sweep import main
 from orchestrator.trial import record_untrained
+from tests.orchestrator.conftest import ALL_N_C
 from tests.unreadable import make_readable, make_unreadable
 
 SMALL = ["--dataset", "synthetic:1x8x8x4x64", "--depth", "29", "--width", "2", "--n-subnetworks", "1", "3"]
 SMALL += ["--partition", "uniform", "--coarse", "units"]
+SMALL += ["--batch-size", "4"]  # a dry run measures every share of it
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +114,8 @@ def test_help_names_every_option(capsys):
 
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(tmp_path, capsys):
-    assert main([*SMALL, "--dry-run"]) == 0
+    units_of_one_shape = ["--network", "mlp", "--depth", "11", "--width", "4"]  # each shape is measured
+    assert main([*SMALL, *units_of_one_shape, "--dry-run"]) == 0
     output = capsys.readouterr()
     assert "6 trials" in output.out
     assert "3 × 3" in output.out
@@ -120,27 +124,37 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing_behind(tmp_path, capsys):
     assert not ray.is_initialized()
 
 
-def test_a_dry_run_counts_what_the_store_holds(capsys):
-    sweep = parse(SMALL).sweep
-    store = Store("results/quickstart")
-    for job in make_plan(sweep, Options(), local_devices()).jobs:
+def dry_run_of_what_is_known(arguments, known_costs, capsys):
+    """Output of a dry run on this folder as store, which holds what components cost: without Ray."""
+    arguments = [*arguments, "--store", "."]
+    Path("trials").mkdir(exist_ok=True)  # so it is a store, whatever else is there
+    known_costs(make_plan(parse(arguments).sweep, Options(), local_devices()).jobs, ALL_N_C, all_ways=True)
+    assert main([*arguments, "--dry-run"]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_dry_run_counts_what_the_store_holds(capsys, known_costs):
+    store = Store(".")
+    for job in make_plan(parse(SMALL).sweep, Options(), local_devices()).jobs:
         row = {"trial_id": job.config.trial_id}
         store.write("trials", job.config.trial_id, [{**row, "status": "finished"}])
         epochs = [{**row, "epoch": epoch + 1} for epoch in range(job.config.epochs)]
         store.write("epochs", job.config.trial_id, epochs)
-    assert main([*SMALL, "--dry-run"]) == 0
-    assert capsys.readouterr().out.count("3/3") == 2
+    assert dry_run_of_what_is_known(SMALL, known_costs, capsys).count("3/3") == 2
 
 
-@pytest.mark.parametrize("folder", ["[/old]", "[bold"])
-def test_a_path_with_brackets_is_shown_as_it_is(tmp_path, capsys, folder):
+def test_a_path_with_brackets_is_shown_as_it_is(tmp_path, capsys, known_costs):
+    folders = ("[/old]", "[bold]")
     for i, name in enumerate(("train/a", "train/b", "validation/a")):
-        place = tmp_path / folder / name
-        place.mkdir(parents=True)
-        Image.fromarray(np.full((8, 8), i, np.uint8)).save(place / "1.png")
-    data = ["--dataset", f"image_folder:{folder}", "--batch-size", "2", "--n-subnetworks", "1"]
-    assert main([*data, "--dry-run"]) == 0
-    assert f"{folder}: train 2, validation 1 images" in capsys.readouterr().out.replace("\n", "")
+        for folder in folders:
+            place = tmp_path / folder / name
+            place.mkdir(parents=True)
+            Image.fromarray(np.full((8, 8), i, np.uint8)).save(place / "1.png")
+    data = ["--dataset", *(f"image_folder:{folder}" for folder in folders), "--batch-size", "2"]
+    small = ["--n-subnetworks", "1", "--depth", "11", "--width", "2"]
+    output = dry_run_of_what_is_known([*data, *small], known_costs, capsys).replace("\n", "")
+    for folder in folders:
+        assert f"{folder}: train 2, validation 1 images" in output
 
 
 def test_a_sweep_whose_results_are_gone_from_the_store_has_not_finished(tmp_path):

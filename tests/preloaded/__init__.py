@@ -24,7 +24,15 @@ from tests.preloaded.asking import ask
 
 HERE = Path(__file__).parent
 FORKS = "PARAREAL_TEST_FORKS"
-OF_COMMANDS = ("torch", "ray.tune", "pandas", "matplotlib.figure", "scipy.stats", "mlflow")
+OF_WORKERS = (
+    *("torch", "pandas", "pyarrow.fs", "fsspec", "pydantic", "requests", "jsonschema", "filelock", "yaml"),
+    *("tensorboardX", "PIL.Image", "rich.progress"),
+)
+"""What workers import of other projects, but Ray, which reads a worker's environment while it is imported."""
+OF_COMMANDS = (
+    *("torch", "ray.tune", "pandas", "matplotlib.figure", "scipy.stats", "mlflow"),
+    *("tyro", "tensorboardX", "rich.progress", "pandas.io.formats.style"),
+)
 """What ``python -m orchestrator.sweep`` imports of other projects, sooner or later."""
 
 
@@ -58,8 +66,7 @@ class Forks:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forks-")
         allocator = Path(ray.__file__).parent / "core" / "libjemalloc.so"  # as Ray has it in its workers
-        # Not Ray, which reads a worker's environment while it is imported.
-        workers = self._start("workers", ["torch"], WORKER_ENVIRONMENT | {"LD_PRELOAD": str(allocator)})
+        workers = self._start("workers", OF_WORKERS, WORKER_ENVIRONMENT | {"LD_PRELOAD": str(allocator)})
         self._processes = [workers, self._start("commands", OF_COMMANDS, {})]
         for process in self._processes:
             assert process.stdout is not None

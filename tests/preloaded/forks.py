@@ -4,6 +4,7 @@ Usage: ``python forks.py FOLDER MODULE…``, ended by the end of its standard in
 and for every process a file with its id as name and its environment as content: /proc shows this one's.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -92,6 +93,8 @@ def _serve(folder: Path) -> dict[str, Any] | None:
 
 for module in sys.argv[2:]:
     importlib.import_module(module)
+gc.collect()
+gc.freeze()  # collections in the forks would touch, and so copy, all of it
 if asked := _serve(Path(sys.argv[1])):
     words = asked["argv"]
     if words[1] == "-m":

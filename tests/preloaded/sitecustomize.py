@@ -11,10 +11,11 @@ FORKS = "PARAREAL_TEST_FORKS"
 
 SCRIPT = next((argument for argument in sys.orig_argv if argument.endswith(".py")), "")
 
-if os.environ.get(FORKS) and SCRIPT.endswith("/default_worker.py"):
+if os.environ.get(FORKS) and SCRIPT.endswith(("/default_worker.py", "/setup_worker.py")):
     from pathlib import Path
 
-    from asking import ask
+    from asking import as_set_up, ask
 
-    ask(f"{os.environ[FORKS]}/workers", sys.orig_argv, os.environ, Path.cwd(), [0, 1, 2]).recv(1)  # its end
-    os._exit(0)
+    if worker := as_set_up(sys.orig_argv, os.environ):
+        ask(f"{os.environ[FORKS]}/workers", *worker, Path.cwd(), [0, 1, 2]).recv(1)  # its end
+        os._exit(0)

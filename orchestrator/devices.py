@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Literal, TextIO
 import torch
 
 from orchestrator.cgroup import cpu_quota
-from orchestrator.config import PIPELINES, Devices, Strategy
+from orchestrator.config import PIPELINES, Devices, Options, Strategy, TrialConfig
 from orchestrator.storage.files import NO_LOCKS
 
 HEAD_RESOURCE = "node:__internal_head__"
@@ -321,3 +321,26 @@ def _pin(n_cores: int, *, patience: float = 5.0) -> list[TextIO]:
     if len(locks) == n_cores:
         os.sched_setaffinity(0, locks)
     return list(locks.values())
+
+
+def refuse_what_needs_gpus(
+    configs: Sequence[TrialConfig], options: Options, available: Available, largest: int
+) -> None:
+    """See that a sweep on processor cores asks for nothing that GPUs alone have.
+
+    Raises:
+        ValueError: it does; ``largest`` is how many its largest trial would need.
+    """
+    asked = {
+        "--graphs True": any(config.graphs for config in configs),
+        # On cores it would be float32 under another name.
+        "--precision tf32": any(config.precision == "tf32" for config in configs),
+        "--cuda-ipc": options.cuda_ipc,
+    }
+    for option in (option for option, is_asked in asked.items() if is_asked):
+        if options.devices == "cpu":
+            raise ValueError(f"{option} needs GPUs, not --devices cpu: leave out one of them")
+        raise ValueError(
+            f"{option} needs GPUs, {largest} for the largest trial, there are {available.gpus:g}: leave it "
+            "out, or see what fits with --devices cuda"
+        )

@@ -3,7 +3,7 @@
 import itertools
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pandas as pd
@@ -18,6 +18,7 @@ from models.cost_profile import CostProfile
 from models.diagnosis import least_variety
 from models.feedforward import FeedForward
 from models.partition import COST_PARTITIONS
+from models.registry import NETWORKS
 from models.task import Classification, build_task
 from models.tearing import Tearing, plan_tearing
 from orchestrator.actors.synchronised import check_synchronisable
@@ -27,7 +28,14 @@ from orchestrator.data.batches import Batches
 from orchestrator.data.data import Data
 from orchestrator.data.datasets import load_dataset
 from orchestrator.data.source import Reading
-from orchestrator.devices import Available, GangResources, gang_resources, n_gpus, settle_devices
+from orchestrator.devices import (
+    Available,
+    GangResources,
+    gang_resources,
+    n_gpus,
+    refuse_what_needs_gpus,
+    settle_devices,
+)
 from orchestrator.initial import initial_weights, weights_fingerprint
 from orchestrator.one_process import untorn
 from orchestrator.own_code import fingerprint
@@ -89,10 +97,18 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
     )
     devices = settle_devices(options.devices, n_devices=largest, available=available)
     if devices == "cpu":
-        _refuse_what_needs_gpus(configs, options, available, largest)
+        refuse_what_needs_gpus(configs, options, available, largest)
     data: dict[DataKey, Data] = {}
     networks: dict[tuple[object, ...], FeedForward] = {}
+    tearings: dict[tuple[object, ...], Tearing] = {}
     tried: set[tuple[object, ...]] = set()
+
+    def torn(config: TrialConfig, network: FeedForward, profile: CostProfile | None = None) -> Tearing:
+        key = tuple((vars(config) | {"seed": _seed_of_network(config)}).values())
+        if key not in tearings:
+            tearings[key] = tear_as_asked(config, network, profile, devices=devices)
+        return replace(tearings[key], seed=config.seed)
+
     checked: list[tuple[TrialConfig, FeedForward, GangResources, Tearing | None]] = []
     for config in configs:
         key = data_key(config)
@@ -128,7 +144,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             *(key, config.network),
             config.depth,
             config.width,
-            *(config.seed, config.task, config.label_smoothing, config.splits_batches),
+            *(_seed_of_network(config), config.task, config.label_smoothing, config.splits_batches),
         )
         if named not in networks:
             networks[named] = describe(config, images)
@@ -137,7 +153,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
             try_network(config, network, images, devices)
             tried.add(asked)
         by_cost = config.partition in COST_PARTITIONS and costs is not None
-        tearing = None if by_cost else tear_as_asked(config, network, devices=devices)
+        tearing = None if by_cost else torn(config, network)
         checked.append((config, network, resources, tearing))
     jobs = []
     for config, network, resources, tearing in checked:
@@ -149,7 +165,7 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
         if tearing is None and costs is not None:
             # Only now, when all else is known to be possible: measuring takes time.
             profile = costs.profile(config, network, resources, n_coarse_units)
-            tearing = tear_as_asked(config, network, profile, devices=devices)
+            tearing = torn(config, network, profile)
         known = data_columns(data[data_key(config)], config, network.task)
         known["code_fingerprint"] = fingerprint(config.network, config.task)
         known["data_code_fingerprint"] = fingerprint(config.dataset)
@@ -162,33 +178,15 @@ def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs
     return Plan(jobs, data, available)
 
 
+def _seed_of_network(config: TrialConfig) -> int | None:
+    """None of our own networks, which are factories: their weights come when they are built."""
+    return None if config.network in NETWORKS else config.seed
+
+
 def first_inputs(config: TrialConfig, data: Data) -> Tensor:
     """The first inputs that a trial reads, (at most MOST_INPUTS, *input_shape)."""
     size = min(MOST_INPUTS, config.batch_size)
     return Batches(data, batch_size=size, seed=config.seed).train(1, 0)[0]
-
-
-def _refuse_what_needs_gpus(
-    configs: Sequence[TrialConfig], options: Options, available: Available, largest: int
-) -> None:
-    """See that a sweep on processor cores asks for nothing that GPUs alone have.
-
-    Raises:
-        ValueError: it does; ``largest`` is how many its largest trial would need.
-    """
-    asked = {
-        "--graphs True": any(config.graphs for config in configs),
-        # On cores it would be float32 under another name.
-        "--precision tf32": any(config.precision == "tf32" for config in configs),
-        "--cuda-ipc": options.cuda_ipc,
-    }
-    for option in (option for option, is_asked in asked.items() if is_asked):
-        if options.devices == "cpu":
-            raise ValueError(f"{option} needs GPUs, not --devices cpu: leave out one of them")
-        raise ValueError(
-            f"{option} needs GPUs, {largest} for the largest trial, there are {available.gpus:g}: leave it "
-            "out, or see what fits with --devices cuda"
-        )
 
 
 def describe(config: TrialConfig, data: Data) -> FeedForward:

@@ -189,7 +189,9 @@ class FeedForward:
         seen = []
         before: tuple[partial[Probe], Tensor] | None = None
         reads_gradient = False  # nothing is trained before the first
-        for probe, (what, source) in zip(self._probes(), self.components(), strict=True):
+        components = iter(self.components())
+        for probe in self._probes():  # not by zip, which would keep one until the next is built
+            what, source = next(components)
             probe.check_state()
             probe.reads_gradient = reads_gradient
             read, batch = batch, probe.try_out(batch)

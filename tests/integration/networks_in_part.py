@@ -185,7 +185,7 @@ def in_place_on_the_image() -> FeedForward:
 
 
 def in_place_head() -> FeedForward:
-    return parts(h=lambda: nn.Sequential(nn.ReLU(True), head()))
+    return parts(*[block] * 5, conv, h=lambda: nn.Sequential(nn.ReLU(True), head()))
 
 
 EQUAL: dict[str, Callable[[], FeedForward | nn.Module]] = {

@@ -4,6 +4,8 @@ import importlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from models.initialisation import seeded
+
 MARK = "@"
 """Between a name that cannot be imported and the key of its source."""
 
@@ -48,7 +50,8 @@ def imported(kind: str, name: str, known: Iterable[str]) -> object:
             f"the folder where the command runs, such as {dotted}:{attribute}"
         )
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        with seeded(0, "import"):  # what a module draws as it is imported is the same in every process
+            return getattr(importlib.import_module(module_name), attribute)
     except (Exception, SystemExit) as error:  # whatever the module does
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(

@@ -35,7 +35,7 @@ N_EPOCHS, HALF, N_ORDERS = 8, 4, 50
 AT_CHANCE = 80.0
 """Errors (%) above which a network has learnt next to nothing of ten classes."""
 
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "resnet": {"depth": 56, "width": 8},
     "vgg": {"depth": 16, "width": 16, "preprocess": ("auto", "strided")},
     "mlp": {"depth": 14, "width": 64, "preprocess": ("auto", "strided"), "learning_rate": (0.02, 0.05)},
@@ -44,7 +44,7 @@ NETWORKS = {
 
 SWEEP, SETTING = ["network", "learning_rate"], ["n_subnetworks", "preprocess"]
 
-USUAL = {"metric": "error", "mode": "min", "time_attr": "training_iteration"}
+USUAL: dict[str, Any] = {"metric": "error", "mode": "min", "time_attr": "training_iteration"}
 RULES: dict[str, Callable[[], Any]] = {
     "ASHA, Tune's defaults": lambda: AsyncHyperBandScheduler(**USUAL, max_t=N_EPOCHS),
     "ASHA, one half at half-time": lambda: AsyncHyperBandScheduler(
@@ -78,7 +78,8 @@ def train(config: TrialConfig, data: Any, *, switches: bool) -> dict[str, Any]:
 def play(trials: pd.DataFrame, rule: Callable[[], Any], order: np.ndarray) -> np.ndarray:
     """How many epochs each trial gets, two at a time in this order."""
     scheduler, nobody = rule(), SimpleNamespace(get_live_trials=list)
-    waiting, running, epochs = list(order), [], np.zeros(len(trials), dtype=int)
+    waiting, epochs = list(order), np.zeros(len(trials), dtype=int)
+    running: list[int] = []
     names = [Trial(str(i)) for i in range(len(trials))]
     while waiting or running:
         while waiting and len(running) < 2:
@@ -159,11 +160,11 @@ def main() -> None:
     data = load_dataset("digits")
     for seed in range(asked.seeds):
         for network in asked.networks:
-            options: dict[str, Any] = NETWORKS[network]
+            options = NETWORKS[network]
             sweep = Sweep(network=network, n_subnetworks=(1, 3, 6), seed=seed, epochs=N_EPOCHS)
             for config in sweep.but(**options).trials():
                 for k in (1, 2) if config.n_subnetworks > 1 else (1,):
-                    row = {name: getattr(config, name) for name in names[:-1]} | {"k": k}
+                    row: dict[str, Any] = {name: getattr(config, name) for name in names[:-1]} | {"k": k}
                     if tuple(row.values()) not in done:
                         row |= train(config, data, switches=k == 2)
                         with asked.file.open("a") as file:

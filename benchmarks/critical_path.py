@@ -11,7 +11,7 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -30,7 +30,7 @@ NS = [*range(2, 27), *range(28, 65, 4)]
 
 PARTITIONS = ("uniform", "balanced", "staggered")
 
-LINES = {
+LINES: dict[str, dict[str, Any]] = {
     "paper's sum, uniform": {"color": "0.6", "linestyle": ":"},
     "uniform": {"color": "C0", "linestyle": "--"},
     "balanced": {"color": "C1", "linestyle": "-."},

@@ -99,7 +99,7 @@ def _line(content: bytearray, _: list[bytes], chance: random.Random) -> None:
     lines = content.splitlines(keepends=True)
     if lines:
         line = lines.pop(chance.randrange(len(lines)))
-        for _ in range(chance.randrange(3)):
+        for _time in range(chance.randrange(3)):
             lines.insert(chance.randrange(len(lines) + 1), line)
         content[:] = b"".join(lines)
 

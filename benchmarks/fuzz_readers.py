@@ -31,11 +31,12 @@ from orchestrator.data.errors import DatasetError, reported
 from orchestrator.data.tasks import Tasks
 from orchestrator.devices import Available
 from orchestrator.initial import initial_weights
-from orchestrator.plan import Job, make_plan
+from orchestrator.plan import make_plan
 from orchestrator.status import look
 from orchestrator.storage import checkpoint
 from orchestrator.storage.mirror import Mirror, MirrorError
 from orchestrator.storage.store import Store, StoreError
+from orchestrator.trial import Job
 
 VALUES = {"string": "text", "int64": 7, "double": 1 / 3, "bool": True}
 SMALL = Sweep(network=("mlp",), depth=(4,), width=(4,), dataset=("synthetic:1x4x4x4x64",), batch_size=(16,))

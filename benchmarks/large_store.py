@@ -52,7 +52,7 @@ def write(path: Path, n_trials: int, n_epochs: int, n_options: int = 0) -> None:
     for number in range(n_trials):
         # Five seeds of each setting, the settings differ in the learning rate and in N.
         setting, seed = divmod(number, 5)
-        config = TrialConfig(seed=seed, n_subnetworks=1 + setting % 4)
+        config = TrialConfig(seed=seed, n_subnetworks=1 + setting % 4, n_coarse_units=1)
         trial_id = f"made-up-{number:05d}"
         if store.status(trial_id):
             continue

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models import PararealNetwork
 from models.initialisation import reseed
@@ -52,7 +52,8 @@ def one_process(
         for step in range(batches.n_train_steps):
             images, labels = batches.train(epoch, step)
             optimizer.zero_grad()
-            loss, buffers = 0.0, []
+            loss = 0.0
+            buffers: list[Tensor] = []
             for replica, share in enumerate(shares, start=1):
                 its_own = [replica] if replica > 1 else []
                 network.draw = partial(draw, epoch, "train", step, *its_own)  # type: ignore[method-assign]

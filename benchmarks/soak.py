@@ -92,7 +92,7 @@ def trials(n: int, store: Path) -> None:
 def actors(n: int, steps: int) -> None:
     """Start one gang of ``n`` actors, one of them the driver, and print what that takes."""
     images = load_dataset(f"synthetic:1x4x4x4x{BATCH_SIZE * steps}")
-    job = job_of("parareal", n - 1, 0.0, images)
+    job = job_of("parareal", n - 1, 1, 0.0, images, None)
     cluster.connect(None)
     group = placement_group(job.resources.bundles)
     data = ray.put(images)

@@ -28,7 +28,7 @@ import ray
 import torch
 
 from benchmarks.gang_steps import in_ms, run_gang
-from models.cost_profile import Shares
+from models.cost_profile import CostProfile, Shares
 from models.footprint import Footprint
 from models.profiling import measure_profile
 from models.schedules import gang_seconds
@@ -93,7 +93,7 @@ def main() -> None:
     factories = interface_factories(network, preprocess=preprocess, coarse=asked.coarse)
 
     @ray.remote(num_cpus=1, max_calls=1)
-    def measure_costs(n_coarse_units: list[int], batch_size: int):
+    def measure_costs(n_coarse_units: list[int], batch_size: int) -> CostProfile:
         torch.set_num_threads(1)
         before, between = factories
         return measure_profile(
@@ -144,8 +144,9 @@ def main() -> None:
         rounds[at_once].append(Round({f"network-{i}": one["network"] for i, one in enumerate(each)}, cores))
         for name, job in jobs.items():
             reports = run(job)
-            torn = job.config.strategy == "parareal"
-            rounds[name].append(Round(reports, alone=ray.get(measure_components.remote(job)) if torn else []))
+            measured = job.config.strategy == "parareal"
+            alone = ray.get(measure_components.remote(job)) if measured else []
+            rounds[name].append(Round(reports, alone=alone))
             print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
     cluster.disconnect()
     print_table(steps_row(name, rounds[name], rounds[SERIAL]) for name in (*jobs, at_once))
@@ -249,7 +250,7 @@ def way_of(config: TrialConfig, ways: Ways) -> Way | None:
     if config.strategy == "data_parallel":
         return ways.data_parallel(n)
     if config.strategy in PIPELINES:
-        names = {schedule: name for name, schedule in NAMES.items()}
+        names: dict[str, str] = {schedule: name for name, schedule in NAMES.items()}
         return ways.pipeline(names[config.strategy], n, config.n_microbatches)
     return ways.parareal(ways.interfaces[0], config.partition, n) if n > 1 else None
 

@@ -16,6 +16,7 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,10 +38,10 @@ NETWORKS = (("resnet", 56, 8), ("vit", 12, 48))
 def torn(serial: PararealNetwork, n: int, *, coarse: str, n_iterations: int, seed: int) -> PararealNetwork:
     """The network torn into N, with the weights and statistics of the one in one piece."""
     network = PararealNetwork(plan_tearing(serial.tearing.network, n, coarse=coarse, seed=seed), n_iterations)
-    units = [unit for g in network.subnetworks for unit in g]
+    units = [unit for g in network.subnetworks for unit in g.children()]
     pairs = [
         (network.preprocesses[0], serial.preprocesses[0]),
-        *zip(units, serial.subnetworks[0], strict=True),
+        *zip(units, serial.subnetworks[0].children(), strict=True),
         (network.postprocess, serial.postprocess),
     ]
     for module, trained in pairs:
@@ -65,7 +66,7 @@ def fine_tune(network: PararealNetwork, batches: Batches, epochs: int) -> None:
 def forward_path(profile: CostProfile, network: PararealNetwork, n_coarse_units: int) -> float:
     """Seconds of the longest chain through a forward pass."""
     costs = profile.step_costs(network.tearing.sizes, n_coarse_units, network.n_iterations)
-    there = {
+    there: dict[str, Any] = {
         name: tuple(Cost(cost.forward, 0.0) for cost in getattr(costs, name))
         for name in ("preprocess", "subnetworks", "coarse_network")
     }

@@ -81,7 +81,7 @@ class Wait(nn.Module):
             seconds * len(x) / BATCH_SIZE * drawn.lognormvariate(-variance / 2, math.sqrt(variance))
             for seconds in (self.seconds.forward, self.seconds.backward)
         )
-        return _Wait.apply(x, self.weight, forward, backward)  # type: ignore[no-untyped-call, no-any-return]
+        return _Wait.apply(x, self.weight, forward, backward)
 
 
 class Spread(nn.Module):
@@ -150,18 +150,19 @@ def job_of(
 def seconds_of(job: Job, spread: float, n_steps: int = 200) -> float:
     """What a step should take: the mean of many, one after the other without a pause between them."""
     n, free = job.config.n_subnetworks, Cost(0.0, 0.0)
-    if job.config.strategy == "parareal":
+    strategy = job.config.strategy
+    if strategy == "gpipe" or strategy == "1f1b":
+        m = job.config.n_microbatches
+        programs = pipeline([PART.scaled(1 / m)] * n, m, strategy, [0] * n, n_steps)
+    elif strategy == "parareal":
         # Shares differ by a sample at most: the largest counts.
         part, coarse = (cost.scaled(job.config.largest_share / BATCH_SIZE) for cost in (PART, COARSE))
         costs = StepCosts((free,) * n, (part,) * n, (coarse,) * (n - 1), free)
         d = job.config.n_replicas
         programs = gangs(costs, n_steps, Replicas(d, d, (0,) * (n + 1)) if d > 1 else None)
-    elif job.config.strategy == "data_parallel":
+    else:
         share = PART.scaled(math.ceil(BATCH_SIZE / n) / BATCH_SIZE)
         programs = workers(n * share.forward, [Bucket(n * share.backward, 0)], n, n, n_steps)
-    else:
-        m = job.config.n_microbatches
-        programs = pipeline([PART.scaled(1 / m)] * n, m, job.config.strategy, [0] * n, n_steps)
     return play(programs, Machine(spread=spread))[-1].end / n_steps
 
 

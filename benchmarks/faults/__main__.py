@@ -29,7 +29,7 @@ def table(struck: pd.DataFrame, sweeps: pd.DataFrame) -> str:
     rows["all"] = _outcome(struck, became)
     frame = pd.DataFrame.from_dict(rows, orient="index")
     frame.index.name = "fault"
-    formats = [".1f" if name.endswith("(s)") else ".0f" for name in frame]
+    formats = [".1f" if str(name).endswith("(s)") else ".0f" for name in frame]
     return str(frame.to_markdown(floatfmt=("", *formats)))
 
 

@@ -68,7 +68,8 @@ def undisturbed(folder: Path, name: str) -> Path:
 
 def compare(store: Path, reference: Path) -> tuple[int, list[str]]:
     """How many rows the store lacks or has twice, and each value that differs from the reference's."""
-    lost, wrong = 0, []
+    lost = 0
+    wrong: list[str] = []
     for kind, dropped in _OF_THE_MOMENT.items():
         keys = _KEYS[: 1 + (kind == "epochs")]
         columns = [column.name for column in COLUMNS[kind] if column.name not in dropped]
@@ -79,8 +80,9 @@ def compare(store: Path, reference: Path) -> tuple[int, list[str]]:
         a, e = actual[~actual.index.duplicated()].loc[shared], expected.loc[shared]
         lost += len(expected) - len(shared) + int(actual.index.duplicated().sum())
         differs = ~((a == e) | (a.isna() & e.isna()))
-        for row, column in ((row, name) for name in differs for row in differs.index[differs[name]]):
-            wrong.append(f"{kind} {row} {column}: {a.loc[row, column]!r}, not {e.loc[row, column]!r}")
+        for column in differs:
+            cells = zip(a.index, differs[column], a[column], e[column], strict=True)
+            wrong += [f"{kind} {row} {column}: {x!r}, not {y!r}" for row, differ, x, y in cells if differ]
     return lost, wrong
 
 

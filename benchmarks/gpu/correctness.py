@@ -7,6 +7,7 @@ is there, real gangs whose actors share the card, with an actor killed on the wa
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -52,7 +53,7 @@ def compare_networks(report: Report) -> None:
 
 def networks(*, tiny: bool) -> Iterator[tuple[str, Tearing]]:
     """ResNet-56 with every C^j and F^j, and the other architectures."""
-    size = {"depth": 20, "width": 4} if tiny else {"depth": 56, "width": 8}
+    size: dict[str, Any] = {"depth": 20, "width": 4} if tiny else {"depth": 56, "width": 8}
     interfaces = list(itertools.product(("strided", "patch", "stem"), ("units", "shortcut")))
     for n in (1, 2) if tiny else (1, 2, 3, 6):
         for preprocess, coarse in interfaces[:1] if n == 1 else interfaces:
@@ -125,7 +126,7 @@ def several_steps(tearing: Tearing, compute: Compute) -> Tensor:
         labels = torch.randint(10, (32,), generator=generator).to(compute.device)
         images, labels = recorder.fixed("images", images), recorder.fixed("labels", labels)
         optimizer.set_learning_rate(0.01 / (1 + number))
-        recorder("step", lambda images=images, labels=labels: step(images, labels))
+        recorder("step", partial(step, images, labels))
     return torch.cat([value.detach().double().cpu().flatten() for value in network.state_dict().values()])
 
 

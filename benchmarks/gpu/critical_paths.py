@@ -6,8 +6,8 @@ from benchmarks.gpu.shared_units import with_shared_units
 from models import partition, plan_tearing, resnet
 from models.compute import Compute
 from models.feedforward import FeedForward
-from models.partition import Sizes
 from models.profiling import measure_profile
+from models.sizes import Sizes
 from models.step_time import critical_path, paper_sum
 from models.tearing import interface_factories, paper_n_coarse_units
 

@@ -5,11 +5,12 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ class Gangs:
         cluster.connect(None, cpus=16)
         try:
             links = (False, True) if self.on_gpu else (False,)
-            asked = [(3, ipc, {}) for ipc in links] + [(6, links[-1], {})]
+            asked: list[tuple[int, bool, dict[str, Any]]] = [(3, ipc, {}) for ipc in links]
+            asked.append((6, links[-1], {}))
             if self.on_gpu:
                 asked.append((3, True, {"graphs": True, "precision": "float32"}))
             for n, ipc, options in asked[:1] if self.report.tiny else asked:
@@ -132,16 +134,17 @@ class Gangs:
         for part, one in reports.items():
             state = torch.load(io.BytesIO(one.state), weights_only=True, map_location="cpu")["module"]
             states |= {in_one_process(part, name): value for name, value in state.items()}
-        whole = torch.cat([p.grad.flatten() for p in expected.parameters()]).norm().item()
-        if gradients.keys() != dict(expected.named_parameters()).keys():
-            raise ValueError("the gang has other parameters than one process")
+        in_one = {name: p.grad for name, p in expected.named_parameters() if p.grad is not None}
+        whole = torch.cat([gradient.flatten() for gradient in in_one.values()]).norm().item()
+        if gradients.keys() != in_one.keys():
+            raise ValueError("the gang has other gradients than one process")
         self.report.add(
             what=f"gang N={n}",
             **label(config.compute(self.report.device)),
             backends=sorted(set(actors.backends)),
             difference=max(
-                float((gradients[name].double() - p.grad.cpu().double()).norm()) / whole
-                for name, p in expected.named_parameters()
+                float((gradients[name].double() - gradient.cpu().double()).norm()) / whole
+                for name, gradient in in_one.items()
             ),
             difference_of_weights=max(
                 float(
@@ -160,20 +163,17 @@ class Gangs:
         from benchmarks.gpu.strict_actors import StrictDriver, StrictSerial, StrictSubnetwork
         from orchestrator.actors import gang
 
-        kinds = gang.DriverActor, gang.SubnetworkActor, gang.SerialActor
-        gang.DriverActor, gang.SubnetworkActor, gang.SerialActor = (
-            StrictDriver,
-            StrictSubnetwork,
-            StrictSerial,
-        )
-        try:
+        strict = {
+            "DriverActor": StrictDriver,
+            "SubnetworkActor": StrictSubnetwork,
+            "SerialActor": StrictSerial,
+        }
+        with patch.dict(vars(gang), strict):
             for n in (1, 3):
                 with self.gang(self.config(n, epochs=2, batch_size=16), cuda_ipc=True) as (actors, _):
                     reports = [actors.run_epoch(epoch) for epoch in (1, 2)]
                 steps = sum(len(next(iter(one.values())).step_seconds) for one in reports)
                 self.report.add(what="no waiting for the device in a step", N=n, steps=steps, waits=0)
-        finally:
-            gang.DriverActor, gang.SubnetworkActor, gang.SerialActor = kinds
 
     def killed(self) -> None:
         """A trial whose actor is killed ends with the numbers of one that nothing happened to."""
@@ -204,7 +204,7 @@ class Gangs:
 
         remarks: list[str] = []
 
-        def progress(row: Row) -> None:
+        def progress(row: Mapping[str, Any]) -> None:
             if kill and row["epoch"] == 1:
                 victim = next(
                     process

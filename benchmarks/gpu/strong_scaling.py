@@ -1,5 +1,6 @@
 """The whole network at parts of the batch: what data parallel and pipelines compute on D devices."""
 
+from functools import partial
 from math import ceil
 from statistics import median
 
@@ -31,7 +32,7 @@ def run(report: Report) -> None:
             if not report.fits(2.0 if report.device.type == "cuda" else 0.0, **row):
                 continue
             build = Component(
-                lambda tearing=tearing: PararealNetwork(tearing),
+                partial(PararealNetwork, tearing),
                 network.input_shape,
                 is_preprocess=True,
                 with_loss=True,

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from benchmarks.faults.__main__ import table
+from benchmarks.faults.running import Running
 from benchmarks.faults.sweeps import compare, ordinary
 from orchestrator.storage.store import Store
 
@@ -16,6 +17,15 @@ def store(path, *, epochs, **values):
         [{"trial_id": "a", "epoch": n, "bytes_sent": 7, "seconds": 0.1} | values for n in epochs],
     )
     return path
+
+
+def test_what_is_struck_is_the_real_command(tmp_path):
+    running = Running(tmp_path / "store", ["--dry-run", "--network", "mlp", "--n-subnetworks", "1"])
+    running.start()
+    assert running.commands[0].process.wait() == 0
+    assert running.finished()
+    assert running.statuses == [0]
+    assert running.orphans() == []
 
 
 def test_every_column_but_times_is_compared_and_rows_are_counted(tmp_path):

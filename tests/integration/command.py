@@ -3,7 +3,9 @@
 import contextlib
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -18,12 +20,16 @@ UNTIMED = [*TINY, "--timing-repeats", "0"]
 
 
 class Command:
-    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found."""
+    """``python -m orchestrator.sweep`` in a process of its own, whose descendants can be found.
 
-    def __init__(self, *options: str, **environment: str) -> None:
+    Before it stands the prefix, a command that turns itself into the one behind it, such as ``nice``.
+    """
+
+    def __init__(self, *options: str, prefix: Sequence[str] = (), **environment: str) -> None:
         self.mark = uuid.uuid4().hex
         environ = os.environ | environment | {"PARAREAL_TEST": self.mark}
-        self.process = start_python(["-m", "orchestrator.sweep", *options], environ=environ)
+        arguments = ["-m", "orchestrator.sweep", *options]
+        self.process: Any = start_python(arguments, environ=environ, prefix=prefix)
 
     def lines(self):
         """Its output as it comes."""

@@ -92,14 +92,21 @@ class Forks:
 
 
 def start_python(
-    arguments: Sequence[str], *, environ: Mapping[str, str] = os.environ, folder: Path | None = None
+    arguments: Sequence[str],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    folder: Path | None = None,
+    prefix: Sequence[str] = (),
 ) -> "Forked | subprocess.Popen[str]":
-    """Start Python with these arguments; both its outputs come as the process's ``stdout``."""
+    """Start Python with these arguments; both its outputs come as the process's ``stdout``.
+
+    With a prefix, a command that turns itself into the one behind it, it is never forked.
+    """
     command = [sys.executable, *arguments]
     folder = folder or Path.cwd()
-    if not (forks := os.environ.get(FORKS)):
+    if prefix or not (forks := os.environ.get(FORKS)):
         return subprocess.Popen(
-            command,
+            [*prefix, *command],
             env=environ,
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -35,6 +35,10 @@ ANY_ERROR = (Exception, SystemExit)
 """What a user's code may raise."""
 
 
+NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
+"""What Python and Arrow say where a process may have no more threads."""
+
+
 class DatasetError(ValueError):
     """A data set that is unknown, missing, damaged or too small; the message says what to do."""
 
@@ -54,6 +58,8 @@ def reported(
             "--validation-subset, a smaller --image-size, or a machine with more"
         ) from error
     except errors as error:
+        if any(words in str(error) for words in NO_THREAD):
+            remedy = "raise the limits of processes or of memory (ulimit -u, ulimit -v)"
         raise DatasetError(f"{problem} ({type(error).__name__}: {reason(error)}): {remedy}") from error
 
 

@@ -31,10 +31,17 @@ def expanded(path: str | Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while ``path`` is written into a :class:`WriteError`."""
+    """Turn what goes wrong while ``path`` is written into a :class:`WriteError`, or a MemoryError.
+
+    What a file in a folder that is written says of itself stays as it is.
+    """
     try:
         yield
+    except WriteError:
+        raise
     except OSError as error:
+        if error.errno == errno.ENOMEM:  # a file that is mapped counts for a process's limit
+            raise MemoryError(f"{path}: {error.strerror}") from error
         said = os.strerror(error.errno) if error.errno else reason(error)
         raise WriteError(
             f"{path} cannot be written ({said}): make room or give access, then run the same command again"

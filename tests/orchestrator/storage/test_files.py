@@ -57,6 +57,28 @@ def test_a_writer_that_fails_changes_nothing(tmp_path, old, kind):
         assert (path if old == "file" else path / "a").read_text() == "old"
 
 
+def test_in_a_folder_the_file_that_cannot_be_written_is_named_once(tmp_path):
+    def fail(_):
+        raise OSError(errno.EACCES, "anything")
+
+    def write(temporary):
+        temporary.mkdir()
+        write_atomically(temporary / "part", fail)
+
+    with pytest.raises(WriteError, match=r"part cannot be written \(Permission denied\)") as raised:
+        write_atomically(tmp_path / "folder", write)
+    assert str(raised.value).count("cannot be written") == 1
+    assert not any(tmp_path.iterdir())
+
+
+def test_memory_that_is_short_is_no_matter_of_the_disk(tmp_path):
+    def fail(_):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with pytest.raises(MemoryError, match="target: Cannot allocate memory"):
+        write_atomically(tmp_path / "target", fail)
+
+
 def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
     (tmp_path / "target").write_text("old")
     with pytest.raises(WriteError, match="No such file"):

@@ -9,6 +9,7 @@ Each row is read once, whatever they hold; one that is damaged, old or gone make
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import pyarrow as pa
 from analysis.reading import (
     DamagedError,
     UnreadableError,
+    entries,
     parquet_files,
     read_bytes,
     read_table,
@@ -100,7 +102,9 @@ def _closed(part: Part, tables: list[pa.Table], whole: pa.Table, start: int) -> 
 def _known(folder: Path) -> dict[tuple[str, str], tuple[pa.Table, int, int]]:
     """By name and checksum of a file: where its rows are, from which on, and how many."""
     known = {}
-    for path in folder.glob(NAME.format("*")):
+    for path in entries(folder, hidden=True):
+        if not fnmatch(path.name, NAME.format("*")):
+            continue
         try:
             table = read_table(path)
             said = json.loads((table.schema.metadata or {})[_FILES.encode()])

@@ -24,14 +24,14 @@ class DamagedError(ValueError):
     """A file holds something else than what was written to it."""
 
 
-def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, in order, without hidden names; nothing if it is not there.
+def entries(folder: Path, *, hidden: bool = False) -> list[Path]:
+    """What lies in a folder, in order, the hidden names or the others; nothing if it is not there.
 
     Raises:
-        UnreadableError: the folder cannot be read, of which ``Path.glob`` would say nothing.
+        UnreadableError: the folder cannot be read, of which ``Path.glob`` says nothing or not what to do.
     """
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if entry.name.startswith(".") == hidden)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

@@ -96,7 +96,7 @@ def _start(cpus: int | None) -> None:
         )
     except Exception as error:  # Ray raises nothing narrower where a part of it is slow to start
         raise StartError(
-            f"Ray does not start on this machine ({reason(error)}): if it was only slow, as on a busy machine, "
+            f"Ray does not start on this machine ({reason(error)}): if it was only slow, as on a busy one, "
             f"run the same command again; else see its logs in {get_default_ray_temp_dir()}"
         ) from error
 

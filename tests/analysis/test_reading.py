@@ -115,7 +115,10 @@ def test_a_folder_that_cannot_be_read_is_not_empty(tmp_path):
     for name in ("b.parquet", "a.parquet", ".hidden.parquet", "c.txt"):
         (tmp_path / name).touch()
     assert [path.name for path in entries(tmp_path)] == ["a.parquet", "b.parquet", "c.txt"]
+    assert [path.name for path in entries(tmp_path, hidden=True)] == [".hidden.parquet"]
     assert [path.name for path in parquet_files(tmp_path)] == ["a.parquet", "b.parquet"]
     assert entries(tmp_path / "nothing") == entries(tmp_path / "c.txt") == []
-    with pytest.raises(UnreadableError):
-        entries(make_unreadable(tmp_path / "folder"))
+    make_unreadable(tmp_path / "folder")
+    for hidden in (False, True):
+        with pytest.raises(UnreadableError):
+            entries(tmp_path / "folder", hidden=hidden)

@@ -245,7 +245,7 @@ def tear_as_asked(
     )
     # Counting builds every C^j and F^j once: a pair of shapes that nothing joins shows here.
     _ = tearing.n_parameters
-    tearing.check(torn=torn and not exact)
+    tearing.check(torn=torn and not exact, n_iterations=config.n_iterations)
     one_after_the_other = config.strategy in PIPELINES or config.n_iterations > 1
     if one_after_the_other and config.n_subnetworks > 1:
         network.check_gradient(after=tearing.units(2).start)

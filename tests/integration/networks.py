@@ -19,7 +19,7 @@ from tests.integration import (
 
 EQUAL: dict[str, Callable[[], FeedForward | nn.Module]] = (
     networks_in_part.EQUAL | networks_with_state.EQUAL | networks_changed.EQUAL | networks_by_shape.EQUAL
-)
+) | {"coarse_that_clips": networks_with_faults.coarse_that_clips}
 """What is trained."""
 REFUSED = networks_refused.REFUSED | networks_with_faults.REFUSED
 """What the plan refuses, and how."""

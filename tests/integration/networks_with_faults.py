@@ -106,6 +106,10 @@ def halving() -> nn.Module:
     return module
 
 
+def coarse_that_clips() -> FeedForward:
+    return parts(coarse=lambda before, after, n: clipping())
+
+
 REFUSED_IN_PARTS = {"clipping": lambda: parts(clipping), "halving": lambda: parts(halving)}
 """What is refused where a step's gradient comes in parts."""
 REFUSED: dict[str, tuple[Callable[[], FeedForward | nn.Module], str]] = {

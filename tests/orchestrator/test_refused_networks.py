@@ -87,6 +87,12 @@ def test_hooks_that_go_by_the_parts_of_a_gradient_are_refused_where_it_comes_in_
     assert plan_of("equal_hooks_of_parameters", **more).jobs
 
 
+def test_hooks_of_a_coarse_network_see_its_gradient_in_parts_with_several_iterations_alone():
+    with pytest.raises(ValueError, match=r"F\^1 .* has a hook on a parameter that does something else"):
+        plan_of("equal_coarse_that_clips", n_iterations=(2,))
+    assert plan_of("equal_coarse_that_clips").jobs
+
+
 def test_what_the_exact_network_does_not_use_is_nothing_to_train():
     assert plan_of("equal_frozen_all_but_the_cuts", n_iterations=(1, 2)).jobs
     with pytest.raises(ValueError, match="network has no parameter to train: each is frozen"):

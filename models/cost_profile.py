@@ -60,6 +60,10 @@ class CostProfile:
             )
         return self.coarse[key]
 
+    def _units(self, start: int, stop: int) -> Cost:
+        units = self.units[start:stop]
+        return Cost(sum(unit.forward for unit in units), sum(unit.backward for unit in units))
+
     def step_costs(self, sizes: Sequence[int], n_coarse_units: int, n_iterations: int = 1) -> StepCosts:
         """What the components cost with these units per subnetwork.
 
@@ -71,7 +75,7 @@ class CostProfile:
         subnetworks = list(pairwise(cuts))
         return StepCosts(
             preprocess=tuple(self.preprocess_at(start) for start, _ in subnetworks),
-            subnetworks=tuple(sum(self.units[start:stop], Cost(0.0, 0.0)) for start, stop in subnetworks),
+            subnetworks=tuple(self._units(start, stop) for start, stop in subnetworks),
             coarse_network=tuple(
                 self.coarse_at(start, stop, n_coarse_units) for start, stop in subnetworks[1:]
             ),

@@ -13,6 +13,7 @@ Two answers: :func:`paper_sum` is the paper's, and :func:`critical_path` what an
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from models.iterations import windows
 
@@ -80,7 +81,7 @@ class StepCosts:
         """N."""
         return len(self.subnetworks)
 
-    @property
+    @cached_property
     def windows(self) -> list[range]:
         """The subnetworks j of each iteration."""
         return windows(self.n_subnetworks, self.n_iterations)

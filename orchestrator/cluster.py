@@ -83,6 +83,8 @@ def _start(cpus: int | None) -> None:
     """Start Ray on this machine."""
     # On one machine nobody is away for a while: what does not answer is gone.
     os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+    # Ray would start a process for every core and import torch there; Tune's trials do not fit those.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     # What the plan was checked against, not what Ray would count.
     here = local_devices()
     try:

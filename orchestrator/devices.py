@@ -6,7 +6,8 @@ import os
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -270,6 +271,20 @@ def _gang(n: int, strategy: Strategy, n_replicas: int) -> str:
         return f"{n} stage{several} need"
     replicas = f"{n_replicas} replicas of " * (n_replicas > 1)
     return f"{replicas}{n} subnetwork{several} and the driver need"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, this process computes with one thread, which is enough to try a network on a few samples.
+
+    Several wait for each other at every operation: on cores that have other work, for most of the time.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def take_device(resources: GangResources) -> tuple[torch.device, list[TextIO]]:

@@ -33,6 +33,7 @@ from orchestrator.devices import (
     GangResources,
     gang_resources,
     n_gpus,
+    one_thread,
     refuse_what_needs_gpus,
     settle_devices,
 )
@@ -72,6 +73,7 @@ class Plan:
     available: Available
 
 
+@one_thread()
 def make_plan(sweep: Sweep, options: Options, available: Available, costs: Costs | None = None) -> Plan:
     """Load the data, describe the networks, tear them, and see that everything fits.
 

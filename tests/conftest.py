@@ -8,8 +8,6 @@ import os
 
 # Before torch is imported, here and in what tests start: tensors this small only lose by sharing the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Two processes of each Ray that import torch for nothing: Tune's trials do not fit them.
-os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 import atexit
 import gc

@@ -18,6 +18,7 @@ from orchestrator.devices import (
     gang_resources,
     local_devices,
     n_gpus,
+    one_thread,
     settle_devices,
     take_device,
 )
@@ -382,3 +383,14 @@ def test_without_locks_cores_are_left_to_the_kernel(own_locks, monkeypatch, erro
     before = os.sched_getaffinity(0)
     assert _pin(1) == []
     assert os.sched_getaffinity(0) == before
+
+
+def test_one_thread_is_for_as_long_as_it_is_asked_for():
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -386,11 +386,15 @@ def test_without_locks_cores_are_left_to_the_kernel(own_locks, monkeypatch, erro
 
 
 def test_one_thread_is_for_as_long_as_it_is_asked_for():
+    @one_thread()
+    def fail():
+        assert torch.get_num_threads() == 1
+        raise KeyError
+
     torch.set_num_threads(2)
     try:
-        with pytest.raises(KeyError), one_thread():
-            assert torch.get_num_threads() == 1
-            raise KeyError
+        with pytest.raises(KeyError):
+            fail()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)

@@ -33,6 +33,7 @@ SLOW = (
     *("sweep", "plan", "forecast", "status", "optimizer", "links", "fitting"),
     *("imports", "extending_page", "own_data_page", "own_network_page"),
     *("legible", "costs", "last_words", "trial_id"),
+    *("liveness", "mailbox", "device_link", "heir", "actor"),
 )
 """Those that draw reports, plan large networks or start processes: not among the quick ones."""
 LONGEST_FIRST = ("recovery", "faults", "sweep_command", "run", "own_data_sweep", "own_network_sweep")

@@ -1,7 +1,6 @@
 import warnings
 
 import pytest
-from scipy import stats
 
 from analysis import load
 from analysis.render import text_table1
@@ -74,6 +73,8 @@ def test_rows_are_ordered_by_data_set_and_n(store):
 
 
 def test_difference_to_serial_has_welchs_interval(store):
+    from scipy import stats  # seconds to load, in every process
+
     serial, torn = [2.0, 3.0, 2.5], [4.0, 5.5]
     for seed, value in enumerate(serial):
         store.trial(1, seed, errors=[value])

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from benchmarks.adaptive import N_EPOCHS, RULES, play
-
 
 def test_a_trial_that_falls_behind_is_stopped_once_there_is_something_to_compare_it_with() -> None:
+    from benchmarks.adaptive import N_EPOCHS, RULES, play  # Tune is long to load, in every process
+
     trials = pd.DataFrame({"errors": [[1.0] * N_EPOCHS] * 6 + [[9.0] * N_EPOCHS]})
     for name, rule in RULES.items():
         last = play(trials, rule, np.arange(7))

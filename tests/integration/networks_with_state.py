@@ -5,7 +5,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import DropBlock2d, StochasticDepth
 
 from models import FeedForward
 from tests.integration.network_parts import (
@@ -137,6 +136,8 @@ def norms() -> FeedForward:
 
 def random_layers() -> FeedForward:
     """More of them than dropout: by sample, by batch, in activations."""
+    from torchvision.ops import DropBlock2d, StochasticDepth  # seconds to load, in every process
+
     return parts(
         *[
             lambda: nn.Sequential(conv(), StochasticDepth(0.4, "row"), nn.RReLU()),

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from torchvision.models import vgg16_bn
 
 from models.parareal import tear
 from models.tearing import plan_tearing
@@ -30,6 +29,8 @@ def test_depths_and_shapes(depth: int, n_convolutions: int) -> None:
 
 
 def test_the_convolutional_part_is_torchvisions() -> None:
+    from torchvision.models import vgg16_bn  # seconds to load, in every process
+
     ours = tear(vgg(width=64)).eval()
     theirs = vgg16_bn(init_weights=False).features.eval()
     units = [ours.preprocesses[0], *ours.subnetworks[0]]

@@ -1,12 +1,11 @@
 import pickle
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import scipy.io
-from torchvision.datasets import CIFAR10, MNIST, SVHN
-from torchvision.datasets.utils import calculate_md5
 
 from orchestrator.data.data import Augmentation
 from orchestrator.data.datasets import DatasetError, load_dataset
@@ -52,6 +51,14 @@ def test_synthetic():
 
 
 @pytest.fixture
+def datasets():
+    """torchvision's own, which take seconds to load in every process."""
+    from torchvision import datasets
+
+    return datasets
+
+
+@pytest.fixture
 def offline(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise URLError("no network")
@@ -66,10 +73,10 @@ def test_missing_network_names_the_remedies(offline, tmp_path, name):
         load_dataset(name, data_dir=tmp_path)
 
 
-def write_cifar10(root: Path, images: np.ndarray, labels: list[int]) -> None:
+def write_cifar10(published: Any, root: Path, images: np.ndarray, labels: list[int]) -> None:
     """Six batches of equal size, the last one for validation."""
     root.mkdir()
-    names = [name for name, _ in CIFAR10.train_list + CIFAR10.test_list]
+    names = [name for name, _ in published.train_list + published.test_list]
     size = len(images) // 6
     for i, name in enumerate(names):
         rows = slice(i * size, (i + 1) * size)
@@ -78,15 +85,16 @@ def write_cifar10(root: Path, images: np.ndarray, labels: list[int]) -> None:
     (root / "batches.meta").write_bytes(pickle.dumps({"label_names": ["plane", "car"]}))
 
 
-def test_cifar10_layout(monkeypatch, tmp_path):
+def test_cifar10_layout(monkeypatch, tmp_path, datasets):
+    published, md5 = datasets.CIFAR10, datasets.utils.calculate_md5
     images, labels = noise(12, h=32, w=32), [0, 1] * 6
-    root = tmp_path / CIFAR10.base_folder
-    write_cifar10(root, images, labels)
+    root = tmp_path / published.base_folder
+    write_cifar10(published, root, images, labels)
     for attribute in ("train_list", "test_list"):
-        names = [name for name, _ in getattr(CIFAR10, attribute)]
-        monkeypatch.setattr(CIFAR10, attribute, [[x, calculate_md5(root / x)] for x in names])
-    meta = {**CIFAR10.meta, "md5": calculate_md5(root / "batches.meta")}
-    monkeypatch.setattr(CIFAR10, "meta", meta)
+        names = [name for name, _ in getattr(published, attribute)]
+        monkeypatch.setattr(published, attribute, [[x, md5(root / x)] for x in names])
+    meta = {**published.meta, "md5": md5(root / "batches.meta")}
+    monkeypatch.setattr(published, "meta", meta)
     data = load_dataset("cifar10", data_dir=tmp_path)
     assert (data.train_inputs == images[:10]).all()
     assert (data.validation_inputs == images[10:]).all()
@@ -96,13 +104,14 @@ def test_cifar10_layout(monkeypatch, tmp_path):
     assert data.augmentation() == Augmentation((4, 4), True)
 
 
-def test_foreign_cifar10_pickles_are_never_opened(offline, tmp_path):
+def test_foreign_cifar10_pickles_are_never_opened(offline, tmp_path, datasets):
     class Malicious:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "executed",))
 
-    write_cifar10(tmp_path / CIFAR10.base_folder, noise(6, h=32, w=32), [0] * 6)
-    for file in (tmp_path / CIFAR10.base_folder).iterdir():
+    root = tmp_path / datasets.CIFAR10.base_folder
+    write_cifar10(datasets.CIFAR10, root, noise(6, h=32, w=32), [0] * 6)
+    for file in root.iterdir():
         file.write_bytes(pickle.dumps(Malicious()))
     message = r"cifar-10-batches-py/batches.meta is not the published file \(\d+ bytes, MD5 \w{32}, not 5ff9c"
     with pytest.raises(DatasetError, match=f"{message}.*nor are 6 more"):
@@ -110,14 +119,14 @@ def test_foreign_cifar10_pickles_are_never_opened(offline, tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_svhn_layout(monkeypatch, tmp_path):
+def test_svhn_layout(monkeypatch, tmp_path, datasets):
     images, labels = noise(4, h=32, w=32), np.array([10, 1, 10, 1])  # 10 stands for zero
-    published = dict(SVHN.split_list)
+    published = dict(datasets.SVHN.split_list)
     for split in ("train", "test"):
         file = tmp_path / f"{split}_32x32.mat"
         scipy.io.savemat(file, {"X": images.transpose(2, 3, 1, 0), "y": labels[:, None]})
-        published[split] = [published[split][0], file.name, calculate_md5(file)]
-    monkeypatch.setattr(SVHN, "split_list", published)
+        published[split] = [published[split][0], file.name, datasets.utils.calculate_md5(file)]
+    monkeypatch.setattr(datasets.SVHN, "split_list", published)
     data = load_dataset("svhn", data_dir=tmp_path)
     assert (data.train_inputs == images).all()
     assert data.validation_targets.tolist() == [0, 1, 0, 1]
@@ -134,7 +143,7 @@ def write_mnist(root: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 def test_mnist_layout(tmp_path):
     images, labels = noise(3, c=1, h=28, w=28), np.array([2, 0, 1], np.uint8)
-    root = tmp_path / MNIST.__name__ / "raw"
+    root = tmp_path / "MNIST" / "raw"
     write_mnist(root, images[:, 0], labels)
     data = load_dataset("mnist", data_dir=tmp_path)
     assert (data.train_inputs == images).all()

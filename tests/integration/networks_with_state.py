@@ -1,6 +1,6 @@
 """Networks with random numbers, and with state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -135,17 +135,31 @@ def norms() -> FeedForward:
 
 
 def random_layers() -> FeedForward:
-    """More of them than dropout: by sample, by batch, in activations."""
-    from torchvision.ops import DropBlock2d, StochasticDepth  # seconds to load, in every process
+    """More of them than dropout: by sample, by batch, in blocks of an image, in activations."""
+
+    def kept(shape: Sequence[int]) -> Tensor:
+        return (torch.rand(shape) < 0.6) / 0.6
+
+    def by_sample(self: Around, x: Tensor) -> Tensor:
+        return self.module(x) * kept((len(x), 1, 1, 1)) if self.training else self.module(x)
+
+    def by_batch(self: Around, x: Tensor) -> Tensor:
+        return self.module(x) * kept(()) if self.training else self.module(x)
+
+    def in_blocks(self: Around, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.module(x)
+        dropped = nn.functional.max_pool2d((torch.rand(x.shape) < 0.05).to(x), 3, 1, 1)
+        return self.module(x) * (1 - dropped) / (1 - dropped.mean())
 
     return parts(
         *[
-            lambda: nn.Sequential(conv(), StochasticDepth(0.4, "row"), nn.RReLU()),
-            lambda: nn.Sequential(conv(), DropBlock2d(0.2, 3), nn.FeatureAlphaDropout(0.2)),
+            lambda: nn.Sequential(Around(conv(), by_sample), nn.RReLU()),
+            lambda: nn.Sequential(Around(conv(), in_blocks), nn.FeatureAlphaDropout(0.2)),
             lambda: Do(lambda x: nn.functional.gumbel_softmax(x, dim=1)),
         ]
         * 2,
-        interface_preprocess=lambda before, after: nn.Sequential(conv(1), StochasticDepth(0.4, "batch")),
+        interface_preprocess=lambda before, after: nn.Sequential(conv(1), Around(nn.Identity(), by_batch)),
     )
 
 

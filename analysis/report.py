@@ -40,14 +40,15 @@ class Report:
         self._trade_off = trade_off(results.trials, results.epochs, results.timings)
         self._answers = sentences(self._trade_off)
         self._at_chance = summary.at_chance(results.trials, self._table1)
-        self._lost = summary.lost(results.trials, results.epochs, results.timings)
+        self._remarks = summary.lost(results.trials, results.epochs, results.timings)
+        self._remarks += summary.beyond_n(self._steps)
 
     def print(self, console: Console) -> None:
         """Print the answer and the tables to a terminal."""
         for answer in self._answers:
             console.print(f"\n{answer}", style="bold", highlight=False, markup=False)
         console.print(text_table1(self._table1).rich(console.width))
-        for sentence in [*self._at_chance, *self._lost]:
+        for sentence in [*self._at_chance, *self._remarks]:
             console.print(sentence, highlight=False, markup=False)
         console.print(text_table2(self._table2).rich(console.width))
         console.print(text_steps(self._steps).rich(console.width))
@@ -86,7 +87,7 @@ class Report:
             sections += [f"## {FIGURES[name]}", f"![{FIGURES[name]}]({name}.png)"]
             if name == "worth_it":
                 sections += [chart.note, summary.progress(results.trials), *summary.data_sets(results.trials)]
-                sections += self._lost
+                sections += self._remarks
             files += [folder / f"{name}.png", folder / f"{name}.svg"]
             figure = chart.figure()
             figure.savefig(files[-2], dpi=200)
@@ -117,7 +118,7 @@ class Report:
             if len(commands) > reproduce.MOST_SHOWN:
                 sections.append(f"These are {reproduce.MOST_SHOWN} of {len(commands):,} commands.")
         texts = {name: text for name, (_, text) in tables.items()} | {"cuts": cuts}
-        remarks = [*self._at_chance, *self._lost]
+        remarks = [*self._at_chance, *self._remarks]
         html = page(results, self._answers, charts, texts, remarks=remarks, commands=commands)
         for name, content in {"report.md": "\n\n".join(sections) + "\n", "report.html": html}.items():
             files.append(folder / name)

@@ -16,6 +16,9 @@ BLIND = 1e-3
 AT_CHANCE = 0.9
 """An error of at least this share of what guessing would give says that nothing was learned."""
 
+ROUGHLY = 1.05
+"""What a speed-up may have over what is possible before that is worth a word."""
+
 
 def progress(trials: pd.DataFrame) -> str:
     """How many trials there are, by status, in a sentence."""
@@ -152,6 +155,26 @@ def lost(trials: pd.DataFrame, epochs: pd.DataFrame, timings: pd.DataFrame) -> l
         f"{what} of finished trials are missing in the store, {listed(which, MOST_NAMES)}: {remedy}."
         for what, (found, remedy) in kinds.items()
         if (which := list(finished.index[found.reindex(finished.index).fillna(0) < finished]))
+    ]
+
+
+def beyond_n(steps: pd.DataFrame) -> list[str]:
+    """A sentence where virtual times would have N devices do more than N times as much, which none can.
+
+    Args:
+        steps: what `analysis.steps.steps` returned.
+    """
+    best = steps[["paper_sum_speed_up", "critical_path_speed_up"]].max(axis="columns")
+    excess = (best / steps["n_subnetworks"].astype(float)).rename("excess")
+    rows = steps.assign(best=best)[excess > ROUGHLY].sort_values("best", ascending=False)
+    if rows.empty:
+        return []
+    worst = rows.iloc[0]
+    more = f" (and so for {len(rows) - 1} more)" * (len(rows) > 1)
+    return [
+        f"{worst['label']}: {worst['best']:.1f} times as fast as N = 1 is more than N devices can be{more}: "
+        "the machine had less to do when these were timed than when N = 1 was. Time them with nothing "
+        "beside, in another --store."
     ]
 
 

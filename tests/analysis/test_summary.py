@@ -5,7 +5,7 @@ from rich.console import Console
 
 from analysis import load
 from analysis.report import Report, write_report
-from analysis.summary import at_chance, data_sets, headlines, lost, progress, provenance, unfinished
+from analysis.summary import at_chance, beyond_n, data_sets, headlines, lost, progress, provenance, unfinished
 
 
 def test_progress_counts_by_status(store):
@@ -168,3 +168,23 @@ def test_many_trials_with_lost_rows_are_counted(store):
     results = load(store.path)
     epochs, _ = lost(results.trials, results.epochs, results.timings)
     assert f"{ids[0]}, {ids[1]}, {ids[2]} and 2 more: " in epochs
+
+
+def test_virtual_times_that_no_n_devices_could_reach_are_said_once_with_the_worst(store):
+    def timed(n, seconds):
+        trial_id = store.trial(n)
+        parts = {("subnetwork", j): [(0.5 * seconds, 0.5 * seconds)] for j in range(1, n + 1)}
+        store.timings(trial_id, parts, critical_path=[seconds])
+
+    timed(1, 1.0)
+    timed(3, 0.32)  # within what times differ by
+    assert beyond_n(load(store.path).steps()) == []
+    timed(6, 0.1)
+    timed(2, 0.4)
+    (said,) = beyond_n(load(store.path).steps())
+    assert said.startswith("Parareal ResNet-56, N = 6: 10.0 times as fast as N = 1 is more than N devices ")
+    assert "(and so for 1 more)" in said
+    report = Report(load(store.path))
+    console = Console(file=io.StringIO(), width=200)
+    report.print(console)
+    assert "is more than N devices can be" in console.file.getvalue()

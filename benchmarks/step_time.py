@@ -63,6 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--channels-last", action="store_true", help="of all sides")
     parser.add_argument("--strategy", nargs="*", default=["data_parallel", "gpipe", "1f1b"])
+    parser.add_argument("--n-replicas", type=int, nargs="*", default=[], help="of N = the least asked for")
     parser.add_argument("--steps", type=int, default=20, help="in each epoch")
     parser.add_argument("--rounds", type=int, default=8)
     asked = parser.parse_args()
@@ -71,7 +72,7 @@ def main() -> None:
     cluster.connect(None)
     preprocess = "stem" if asked.coarse == "shortcut" else "strided"  # what it is accurate with
 
-    def config(n: int, partition: str, strategy: Strategy = "parareal") -> TrialConfig:
+    def config(n: int, partition: str, strategy: Strategy = "parareal", n_replicas: int = 1) -> TrialConfig:
         sweep = Sweep(
             n_subnetworks=(n,),
             dataset=(images.name,),
@@ -83,6 +84,7 @@ def main() -> None:
             preprocess=(preprocess,),
             coarse=(asked.coarse,),
             strategy=(strategy,),
+            n_replicas=(n_replicas,),
             channels_last=(asked.channels_last,),
         )
         return sweep.trials()[0]
@@ -134,6 +136,12 @@ def main() -> None:
             tearing = tear_as_asked(torn, network, profile)
             resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available)
             jobs[f"N = {n}, {partition} {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
+    for d in asked.n_replicas:
+        n = min(asked.n_subnetworks)
+        torn = config(n, "staggered", n_replicas=d)
+        tearing = tear_as_asked(torn, network, profile)
+        resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available, n_replicas=d)
+        jobs[f"{d} replicas of N = {n}, {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
 
     at_once = f"{cores} serial at once, a core each"
     run = partial(run_gang, images=images, epochs=2)
@@ -144,7 +152,7 @@ def main() -> None:
         rounds[at_once].append(Round({f"network-{i}": one["network"] for i, one in enumerate(each)}, cores))
         for name, job in jobs.items():
             reports = run(job)
-            measured = job.config.strategy == "parareal"
+            measured = job.config.strategy == "parareal" and job.config.n_replicas == 1
             alone = ray.get(measure_components.remote(job)) if measured else []
             rounds[name].append(Round(reports, alone=alone))
             print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
@@ -166,7 +174,7 @@ def main() -> None:
     print_table(path_row(name, rounds[name], cores) for name in rounds if rounds[name][0].alone)
     whole = peak_memory(rounds[SERIAL])
     for name, job in jobs.items():
-        if job.config.strategy == "parareal":
+        if rounds[name][0].alone:
             n, shape = job.config.n_subnetworks, job.tearing.shape
             least = sum(prod(shape(j + 1)) for j in range(1, n + 1)) * 2 * 4 * asked.batch_size
             memory = peak_memory(rounds[name]) * n / whole
@@ -252,6 +260,8 @@ def way_of(config: TrialConfig, ways: Ways) -> Way | None:
     if config.strategy in PIPELINES:
         names: dict[str, str] = {schedule: name for name, schedule in NAMES.items()}
         return ways.pipeline(names[config.strategy], n, config.n_microbatches)
+    if config.n_replicas > 1:
+        return ways.replicas(ways.interfaces[0], config.n_replicas, n)
     return ways.parareal(ways.interfaces[0], config.partition, n) if n > 1 else None
 
 

@@ -22,6 +22,7 @@ from ray.exceptions import AuthenticationError
 from analysis import command
 from orchestrator import environment
 from orchestrator.devices import HEAD_RESOURCE, Available, local_devices
+from orchestrator.last_words import Heir, appoint, dismiss
 from orchestrator.reason import reason
 
 WORKER_ENVIRONMENT = {
@@ -40,6 +41,9 @@ WORKER_ENVIRONMENT = {
     "CUDA_DEVICE_MAX_CONNECTIONS": "32",
 }
 """What Ray's processes are started with on this machine; ``cluster.yaml`` has the same for others."""
+
+
+_heirs: list[Heir] = []  # of the Ray that was started here
 
 
 class StartError(ValueError):
@@ -87,6 +91,7 @@ def _start(cpus: int | None) -> None:
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     # What the plan was checked against, not what Ray would count.
     here = local_devices()
+    _heirs.append(appoint(ends_ray=True))
     try:
         ray.init(
             address="local",
@@ -97,6 +102,7 @@ def _start(cpus: int | None) -> None:
             logging_level=logging.ERROR,
         )
     except Exception as error:  # Ray raises nothing narrower where a part of it is slow to start
+        disconnect()
         raise StartError(
             f"Ray does not start on this machine ({reason(error)}): if it was only slow, as on a busy one, "
             f"run the same command again; else see its logs in {get_default_ray_temp_dir()}"
@@ -138,8 +144,10 @@ def _knock(address: str, *, timeout: float = 5.0) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that was started here ends."""
+    """Leave the cluster; one that was started here ends, also should this process be killed before."""
     ray.shutdown()
+    while _heirs:
+        dismiss(_heirs.pop())
 
 
 def devices(tell: Callable[[str], object], *, patience: float = 600.0) -> Available:

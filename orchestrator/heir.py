@@ -1,6 +1,6 @@
 """Outlives a sweep's process that ends without a chance to say or clear up anything.
 
-A script for :mod:`orchestrator.last_words`: it imports little, so that it costs little.
+A script for :func:`orchestrator.last_words.appoint`: it imports little, so that it costs little.
 """
 
 import os
@@ -53,9 +53,12 @@ def started_by(folder: str, process: int) -> set[int]:
 
 
 def main(words: str, folder: str, process: str) -> None:
-    """Wait until a pipe breaks; unless all is well by then, say the words and clear up."""
-    if sys.stdin.read() != DONE:
+    """Wait until a pipe breaks; unless all is well by then, say the words, and end the Ray in a folder."""
+    if sys.stdin.read() == DONE:
+        return
+    if words:
         print(words, file=sys.stderr, flush=True)
+    if folder:
         end_ray(folder, int(process), patience=PATIENCE)
 
 

@@ -11,24 +11,39 @@ from ray._common.utils import get_default_ray_temp_dir
 from analysis.command import error_stream
 from orchestrator import heir
 
+Heir = subprocess.Popen[str]
 
-@contextmanager
-def last_words(text: str) -> Iterator[None]:
-    """Have ``text`` printed on stderr should this process end within the block: killed, or by Ray.
 
-    Ray ends a process whose cluster is gone at once, past every handler of Python's. So a small process
-    waits until this one leaves the block, or a pipe to it breaks; then it also ends what is left of a Ray
-    that this one has started.
+def appoint(*, words: str = "", ends_ray: bool = False) -> Heir:
+    """Start a process that waits until this one dismisses it, or ends: killed, or by Ray.
+
+    Ray ends a process whose cluster is gone at once, past every handler of Python's.
+
+    Args:
+        words: printed on stderr if this process ends first.
+        ends_ray: whether the processes of a Ray that this one has started are ended then.
     """
+    folder = get_default_ray_temp_dir() if ends_ray else ""
     # A session of its own: an interruption from the terminal is not for it.
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", heir.__file__, text, get_default_ray_temp_dir(), str(os.getpid())],
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", heir.__file__, words, folder, str(os.getpid())],
         stdin=subprocess.PIPE,
         stderr=error_stream(),
         text=True,
         start_new_session=True,
     )
+
+
+def dismiss(appointed: Heir) -> None:
+    """Have it end without a word."""
+    appointed.communicate(heir.DONE)
+
+
+@contextmanager
+def last_words(text: str) -> Iterator[None]:
+    """Have ``text`` printed on stderr should this process end within the block."""
+    appointed = appoint(words=text)
     try:
         yield
     finally:
-        process.communicate(heir.DONE)
+        dismiss(appointed)

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from orchestrator.heir import started_by
+
 BEGIN = """
 import shutil, signal, time
 from ray._private import worker
@@ -61,3 +63,11 @@ def test_a_ray_that_is_well_is_left_alone():
     well = "with ray_watch.watching(timeout=5): time.sleep(3)\nray_watch.check(); leave()"
     done = subprocess.run([sys.executable, "-c", BEGIN + well], capture_output=True, text=True, timeout=60)
     assert done.stdout == "left\n", done.stderr
+
+
+def test_nothing_of_a_ray_outlasts_who_has_started_it_and_is_killed():
+    killed = "import os; print(os.getpid(), node.get_temp_dir_path(), flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", BEGIN + killed], capture_output=True, text=True, timeout=60)
+    process, folder = done.stdout.split()
+    assert done.stderr == ""
+    assert started_by(folder, int(process)) == set()

@@ -31,7 +31,7 @@ def expanded(path: str | Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while ``path`` is written into a :class:`WriteError`, or a MemoryError.
+    """Turn what goes wrong while ``path`` is written into a :class:`WriteError`.
 
     What a file in a folder that is written says of itself stays as it is.
     """
@@ -40,11 +40,12 @@ def writing(path: Path) -> Iterator[None]:
     except WriteError:
         raise
     except OSError as error:
-        if error.errno == errno.ENOMEM:  # a file that is mapped counts for a process's limit
-            raise MemoryError(f"{path}: {error.strerror}") from error
         said = os.strerror(error.errno) if error.errno else reason(error)
+        remedy = "make room or give access"
+        if error.errno == errno.ENOMEM:  # a file that is mapped counts for a process's limit
+            remedy = "raise the limit of memory (ulimit -v), or take a machine with more"
         raise WriteError(
-            f"{path} cannot be written ({said}): make room or give access, then run the same command again"
+            f"{path} cannot be written ({said}): {remedy}, then run the same command again"
         ) from error
 
 

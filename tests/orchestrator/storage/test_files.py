@@ -75,7 +75,7 @@ def test_memory_that_is_short_is_no_matter_of_the_disk(tmp_path):
     def fail(_):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    with pytest.raises(MemoryError, match="target: Cannot allocate memory"):
+    with pytest.raises(WriteError, match=r"\(Cannot allocate memory\): raise the limit of memory"):
         write_atomically(tmp_path / "target", fail)
 
 

@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Tests wait for processes half of the time: three share two cores. Those of one group stay together.
-SHARED := -n 3 --dist loadgroup --no-loadscope-reorder
+# Tests wait for processes half of the time: four share two cores. Those of one group stay together.
+SHARED := -n 4 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: sweep test test-quick check format clean
 sweep: .venv/.installed            ## run the quickstart sweep: real images, real actors, figure and tables on disk
@@ -13,7 +13,7 @@ test: .venv/.installed             ## run the tests
 	$(BIN)/python -m pytest $(SHARED)
 
 test-quick: .venv/.installed       ## run the quick ones: no Ray, no other process, no report
-	$(BIN)/python -m pytest $(subst 3,2,$(SHARED)) -m 'not (cluster or ray or slow)'
+	$(BIN)/python -m pytest $(subst 4,2,$(SHARED)) -m 'not (cluster or ray or slow)'
 
 check: .venv/.installed            ## lint, format and type checks
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

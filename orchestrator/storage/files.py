@@ -41,11 +41,11 @@ def writing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         said = os.strerror(error.errno) if error.errno else reason(error)
-        remedy = "make room or give access"
+        remedy = ": make room or give access"
         if error.errno == errno.ENOMEM:  # a file that is mapped counts for a process's limit
-            remedy = "raise the limit of memory (ulimit -v), or take a machine with more"
+            remedy = ": raise the limit of memory (ulimit -v), or take a machine with more"
         raise WriteError(
-            f"{path} cannot be written ({said}): {remedy}, then run the same command again"
+            f"{path} cannot be written ({said}){remedy}, then run the same command again"
         ) from error
 
 

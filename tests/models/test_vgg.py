@@ -28,6 +28,7 @@ def test_depths_and_shapes(depth: int, n_convolutions: int) -> None:
     assert {shape[1] for shape in shapes} == {32, 16, 8, 4, 2}
 
 
+@pytest.mark.slow
 def test_the_convolutional_part_is_torchvisions() -> None:
     from torchvision.models import vgg16_bn  # seconds to load, in every process
 

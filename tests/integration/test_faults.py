@@ -110,7 +110,7 @@ def test_a_trial_that_starts_again_to_a_damaged_row_fails_once_and_in_lines(tmp_
 
 
 def test_trials_that_ray_ends_for_lack_of_memory_fail_with_that_reason(tmp_path):
-    options = ["--n-subnetworks", "2", "--max-failures", "0", "--timing-repeats", "1"]
+    options = ["--n-subnetworks", "2", "--max-failures", "0", "--timing-repeats", "500"]  # seconds
     short_of_memory = {"RAY_memory_usage_threshold": "0.001", "RAY_memory_monitor_refresh_ms": "100"}
     command = Command(*TINY, *options, "--store", str(tmp_path), **short_of_memory)
     status, output = command.finish()

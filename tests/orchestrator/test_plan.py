@@ -1,13 +1,10 @@
 import io
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import ray
-import torch
 from PIL import Image
 from rich.console import Console
-from torch import nn
 
 from models.partition import COST_PARTITIONS, uniform
 from orchestrator.config import Options, Sweep
@@ -46,30 +43,6 @@ def test_every_trial_becomes_a_job_and_images_are_loaded_once():
         assert job.tearing.n_coarse_units == job.config.n_coarse_units
         assert job.tearing.seed == job.config.seed
         assert job.resources.n_actors == {1: 1, 3: 4}[job.config.n_subnetworks]
-
-
-threads = set[int]()
-
-
-class Counting(nn.Conv2d):
-    def forward(self, x):
-        threads.add(torch.get_num_threads())
-        return super().forward(x)
-
-
-def counting(*, input_shape, n_classes):
-    conv = partial(Counting, 1, 1, 3, padding=1)
-    return nn.Sequential(*[conv() for _ in range(6)], nn.Flatten(), nn.Linear(64, n_classes))
-
-
-def test_networks_are_tried_with_one_thread():
-    torch.set_num_threads(2)
-    try:
-        plan_of(network=(f"{__name__}:counting",), depth=(None,), width=(None,), seed=(0,))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
-    assert threads == {1}
 
 
 # What is refused

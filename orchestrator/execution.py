@@ -12,6 +12,7 @@ from rich.console import Console
 
 from analysis import command
 from analysis.reading import UnreadableError
+from orchestrator import heir
 from orchestrator.actors.liveness import show_life
 from orchestrator.cgroup import MemoryKills
 from orchestrator.config import Options, config_columns
@@ -89,7 +90,7 @@ def run_jobs(
     ]
     memory_kills = MemoryKills()
     # Not in the store, whose disk may be full; and all trials' own processes are on this machine.
-    scratch = tempfile.TemporaryDirectory(prefix="parareal-", ignore_cleanup_errors=True)
+    scratch = tempfile.TemporaryDirectory(prefix=heir.scratch_prefix(os.getpid()), ignore_cleanup_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
             trainable,

@@ -52,6 +52,11 @@ def started_by(folder: str, process: int) -> set[int]:
     return found - {process}
 
 
+def scratch_prefix(process: int) -> str:
+    """What the names of a process's folders for a while begin with."""
+    return f"parareal-{process}-"
+
+
 def main(words: str, folder: str, process: str) -> None:
     """Wait until a pipe breaks; unless all is well by then, say the words, and end the Ray in a folder."""
     if sys.stdin.read() == DONE:
@@ -60,6 +65,11 @@ def main(words: str, folder: str, process: str) -> None:
         print(words, file=sys.stderr, flush=True)
     if folder:
         end_ray(folder, int(process), patience=PATIENCE)
+    import shutil  # not for those who are dismissed
+    import tempfile
+
+    for left in Path(tempfile.gettempdir()).glob(f"{scratch_prefix(int(process))}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ def appoint(*, words: str = "", ends_ray: bool = False) -> Heir:
     Args:
         words: printed on stderr if this process ends first.
         ends_ray: whether the processes of a Ray that this one has started are ended then.
+
+    Then the folders are removed that it has made under :func:`orchestrator.heir.scratch_prefix`.
     """
     folder = get_default_ray_temp_dir() if ends_ray else ""
     # A session of its own: an interruption from the terminal is not for it.

@@ -2,12 +2,15 @@
 
 import shutil
 import signal
+import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from analysis import load
+from orchestrator.heir import scratch_prefix
 from orchestrator.sweep import main
 from tests.integration.command import TINY, UNTIMED, Command, epochs
 
@@ -52,6 +55,8 @@ def test_killed_in_the_middle_and_run_again_it_ends_with_the_same_numbers(finish
     assert "epoch 1/3" in output  # of the trial that had not begun
     assert output.count("epoch 1/3") == output.count("epoch 2/3") == 1
     assert again.await_end_of_descendants(20) == []
+    for process in (command.process.pid, again.process.pid):
+        assert not list(Path(tempfile.gettempdir()).glob(f"{scratch_prefix(process)}*"))
     actual = epochs(tmp_path)
     expected = expected[expected["trial_id"].isin(actual["trial_id"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(actual, expected, check_exact=True)

@@ -53,3 +53,23 @@ os.kill(os.getpid(), signal.SIGKILL)
     with contextlib.suppress(psutil.NoSuchProcess):
         # Nobody may be there to hear how it ended.
         assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_folders_for_a_while_of_a_killed_process_are_removed_and_nobody_elses(tmp_path):
+    code = """
+import os, signal, tempfile
+from orchestrator.heir import scratch_prefix
+for process in (os.getpid(), 1):
+    folder = tempfile.mkdtemp(prefix=scratch_prefix(process))
+    open(os.path.join(folder, "file"), "w").close()
+"""
+    for end, left in (("os.kill(os.getpid(), signal.SIGKILL)", 1), ("pass", 2)):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}\n{CODE.format(end)}"],
+            stderr=subprocess.PIPE,
+            timeout=60,
+            env=os.environ | {"TMPDIR": str(folder)},
+        )
+        assert len(list(folder.iterdir())) == left, done.stderr

@@ -6,7 +6,7 @@ Gangs take turns, each started anew for an epoch to get warm and one that counts
 one core and on all, as many untorn networks at once as there are cores, which shows how much those bring
 at all, what else they can do with one network (data parallel, pipelines), and the torn ones by every
 partition. The forecast of their speed-up is that of ``--dry-run`` (:mod:`models.ways`), from costs on one
-core and from how much longer networks take that are trained at once.
+core and from how much longer as many untorn networks as a gang has actors take when they are trained at once.
 
 The critical path follows from what components cost, and is played through on the cores there are. Costs are
 taken in two ways: processor time in these very steps, and time alone on the machine, right after. No schedule
@@ -55,6 +55,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--depth", type=int, default=164)
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--n-subnetworks", type=int, nargs="+", default=[2, 3])
     parser.add_argument("--partition", nargs="+", default=["uniform", "balanced", "staggered"])
@@ -78,7 +79,7 @@ def main() -> None:
             dataset=(images.name,),
             seed=(0,),
             depth=(asked.depth,),
-            width=(16,),
+            width=(asked.width,),
             batch_size=(asked.batch_size,),
             partition=(partition,),
             preprocess=(preprocess,),
@@ -143,13 +144,21 @@ def main() -> None:
         resources = gang_resources(n, devices="cpu", cpus_per_actor=None, available=available, n_replicas=d)
         jobs[f"{d} replicas of N = {n}, {'+'.join(map(str, tearing.sizes))}"] = Job(torn, tearing, resources)
 
-    at_once = f"{cores} serial at once, a core each"
+    at_once = {
+        n: Job(
+            serial, jobs[SERIAL].tearing, GangResources(1, "cpu", cpus=int(100 * cores / n) / 100, gpus=0.0)
+        )
+        for n in sorted({cores, *(job.resources.n_actors for job in jobs.values())} - {1})
+    }
     run = partial(run_gang, images=images, epochs=2)
     rounds: dict[str, list[Round]] = defaultdict(list)
     for _ in range(asked.rounds):
-        with ThreadPoolExecutor(cores) as pool:
-            each = list(pool.map(run, [jobs[SERIAL]] * cores))
-        rounds[at_once].append(Round({f"network-{i}": one["network"] for i, one in enumerate(each)}, cores))
+        for n, job in at_once.items():
+            with ThreadPoolExecutor(n) as pool:
+                each = list(pool.map(run, [job] * n))
+            rounds[_several(n)].append(
+                Round({f"network-{i}": one["network"] for i, one in enumerate(each)}, n)
+            )
         for name, job in jobs.items():
             reports = run(job)
             measured = job.config.strategy == "parareal" and job.config.n_replicas == 1
@@ -157,19 +166,19 @@ def main() -> None:
             rounds[name].append(Round(reports, alone=alone))
             print(f"{name}: {in_ms(rounds[name][-1].steps)} ms", flush=True)
     cluster.disconnect()
-    print_table(steps_row(name, rounds[name], rounds[SERIAL]) for name in (*jobs, at_once))
-    crowding = median(
-        median(two.steps) / median(one.steps) - 1
-        for one, two in zip(rounds[SERIAL], rounds[at_once], strict=True)
-    )
+    print_table(steps_row(name, rounds[name], rounds[SERIAL]) for name in (*jobs, *map(_several, at_once)))
     n_coarse = (lambda n: 0) if asked.coarse == "shortcut" else paper_n_coarse_units
     kind = Interfaces(asked.coarse, shares, Footprint(network, *factories, compute), n_coarse)
-    ways = Ways(asked.batch_size, (kind,), Machine(n_cores=cores, crowding=crowding))
-    print(f"{cores} networks at once take longer by {100 * crowding:.0f} %\n")
+    ways = {}
+    for n in at_once:
+        crowding = crowding_of(rounds[_several(n)], rounds[SERIAL], cores)
+        print(f"{_several(n)} take longer by {100 * crowding:.0f} %\n")
+        ways[n] = Ways(asked.batch_size, (kind,), Machine(n_cores=cores, crowding=crowding))
     print_table(
-        forecast_row(name, ways.serial.seconds / way.seconds, rounds[name], rounds[SERIAL])
+        forecast_row(name, found.serial.seconds / way.seconds, rounds[name], rounds[SERIAL])
         for name, job in jobs.items()
-        if (way := way_of(job.config, ways)) is not None
+        if (found := ways.get(job.resources.n_actors)) is not None
+        and (way := way_of(job.config, found)) is not None
     )
     print_table(path_row(name, rounds[name], cores) for name in rounds if rounds[name][0].alone)
     whole = peak_memory(rounds[SERIAL])
@@ -235,6 +244,18 @@ class Round:
                 driver["driver.optimizer"],
             ),
         )
+
+
+def _several(n: int) -> str:
+    return f"{n} serial networks at once"
+
+
+def crowding_of(several: list[Round], one: list[Round], cores: int) -> float:
+    """By how much of its time a network takes longer beside others, beyond its share of the cores."""
+    return median(
+        min(1.0, cores / a.copies) * median(a.steps) / median(b.steps) - 1
+        for a, b in zip(several, one, strict=True)
+    )
 
 
 def steps_row(name: str, rounds: list[Round], serial: list[Round]) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The Ray that a sweep runs on: whether it is there still.
 
-A part of it that is lost Ray itself asks again for up to a minute, one that is frozen for ever.
+A part of it that is lost Ray itself asks again for up to a minute, one that is frozen for ever. Its timers go
+by the clock of the day: where that is set back, they stand still until it is as late again.
 """
 
 import os
@@ -52,7 +53,7 @@ def watching(*, timeout: float) -> Iterator[None]:
     Ray's waits without end, this process says why and ends, as Ray ends one whose GCS is gone.
 
     Args:
-        timeout: seconds that Ray's GCS may be silent.
+        timeout: seconds that Ray's GCS may be silent, or its timers may stand still.
     """
     global _lost
     _lost = ""
@@ -79,11 +80,16 @@ def watching(*, timeout: float) -> Iterator[None]:
             watch.end_others()
 
 
+def _clock() -> float:
+    """The clock of the day against one that nobody sets, seconds."""
+    return time.time() - time.monotonic()
+
+
 class _Watch:
     """Looks at the connected Ray.
 
     Args:
-        timeout: seconds that its GCS may be silent.
+        timeout: seconds that its GCS may be silent, or its timers may stand still.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -93,6 +99,7 @@ class _Watch:
         self._gcs = GcsClient(address=context.gcs_address)
         self._node: Any = worker._global_node
         self._timeout = timeout
+        self._clock = _clock()
 
     def what_is_lost(self) -> str:
         """What is wrong with it; "" if nothing is."""
@@ -106,6 +113,12 @@ class _Watch:
                     f"Ray's folder {node.get_session_dir_path()} has been removed: have whatever cleans "
                     f"{node.get_temp_dir_path()} leave it, or set RAY_TMPDIR to another folder"
                 )
+        before, self._clock = self._clock, _clock()
+        if (back := before - self._clock) > self._timeout:
+            return (
+                f"the clock of this machine was set back by {back:.0f} s, and for so long Ray's timers stand "
+                "still: restart Ray, where this command has not started it"
+            )
         # The first failure may be this process's own, if it was frozen itself.
         for patience in (self._timeout, _INTERVAL):
             start = time.monotonic()

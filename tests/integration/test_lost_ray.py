@@ -43,6 +43,7 @@ leave()
     [
         ('send("raylet", signal.SIGKILL)', "Ray's raylet has ended on this machine (status -9)"),
         ("shutil.rmtree(node.get_session_dir_path())", "has been removed: have whatever cleans"),
+        ("now = time.time; time.time = lambda: now() - 90", "clock of this machine was set back by 90 s"),
     ],
 )
 def test_what_is_lost_is_raised_where_somebody_waits(fault, said):
@@ -60,7 +61,8 @@ def test_a_frozen_gcs_ends_a_process_that_waits_for_it_without_end():
 
 
 def test_a_ray_that_is_well_is_left_alone():
-    well = "with ray_watch.watching(timeout=5): time.sleep(3)\nray_watch.check(); leave()"
+    clocks = "now = time.time; time.time = lambda: now() - 4; time.sleep(2); time.time = lambda: now() + 9999"
+    well = f"with ray_watch.watching(timeout=5): {clocks}; time.sleep(2)\nray_watch.check(); leave()"
     done = subprocess.run([sys.executable, "-c", BEGIN + well], capture_output=True, text=True, timeout=60)
     assert done.stdout == "left\n", done.stderr
 

@@ -1,6 +1,6 @@
 """What becomes of a trained network that is torn as it is: C^j and F^j are fitted to it, without labels.
 
-    python -m benchmarks.trained_network FILE [--seeds 4] [--n 3 6] [--k 1 2 3] [--coarse shortcut units]
+    python -m benchmarks.trained_network FILE [--seeds 8] [--n 3 6] [--k 1 2 3] [--coarse shortcut units]
 
 Trains ResNet-56 of width 8 and ViT-12 of width 48 on digits in one piece (8 epochs, as elsewhere), tears
 each, fits C^j and F^j for every K < N with ``models.fitting`` over 8 epochs of the same images, and
@@ -8,6 +8,8 @@ validates. Then all parameters are trained for two more epochs, with labels (SGD
 gets a line of JSON for each, and those that are in it are not run again: errors (%) of f, of f̃_K once fitted
 and once fine-tuned, how far what h reads was from f's when fitting ended, seconds of training f and of
 fitting, and how much shorter than f's the path of a forward pass is, by components' times measured here.
+``--report`` prints the table: mean ± standard deviation, and the difference to f with its 95 % interval, of
+pairs; of paths the median.
 """
 
 import argparse
@@ -18,7 +20,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from scipy import stats
 from torch import nn
 
 from benchmarks.iterations import error_of
@@ -73,16 +77,44 @@ def forward_path(profile: CostProfile, network: PararealNetwork, n_coarse_units:
     return critical_path(replace(costs, postprocess=Cost(costs.postprocess.forward, 0.0), **there))
 
 
+def report(table: pd.DataFrame) -> str:
+    """A row for each network and way to tear it."""
+    rows = []
+    for (network, n, coarse, k), of in table.groupby(["network", "n", "coarse", "k"]):
+        difference = of["error"] - of["error_of_f"]
+        low, high = stats.ttest_1samp(difference, 0.0).confidence_interval()
+        rows.append(
+            {
+                **{"network": network, "error of f (%)": _spread(of["error_of_f"])},
+                **{"N": n, "F^j": coarse, "K": k, "distance": _spread(of["distance"])},
+                "error (%)": _spread(of["error"]),
+                "difference to f": f"{difference.mean():+.2f} [{low:+.2f}, {high:+.2f}]",
+                "after fine-tuning": _spread(of["error_fine_tuned"]),
+                "forward path": f"{of['forward_speed_up'].median():.1f}×",
+                "n": len(of),
+            }
+        )
+    return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+
+
+def _spread(values: pd.Series) -> str:
+    return f"{values.mean():.2f} ± {values.std():.2f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--n", type=int, nargs="+", default=[3, 6])
     parser.add_argument("--k", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--coarse", nargs="+", default=["shortcut", "units"])
+    parser.add_argument("--report", action="store_true")
     asked = parser.parse_args()
+    if asked.report:
+        print(report(pd.read_json(asked.file, lines=True)))
+        return
     torch.set_num_threads(1)
     data = load_dataset("digits")
     known = [json.loads(line) for line in asked.file.read_text().splitlines()] if asked.file.exists() else []

@@ -37,6 +37,14 @@ def test_every_column_but_times_is_compared_and_rows_are_counted(tmp_path):
     assert wrong[0] == "epochs ('a', 1) bytes_sent: 8, not 7"
 
 
+def test_the_rows_of_a_damaged_file_are_lost_until_they_are_made_again(tmp_path):
+    reference = store(tmp_path / "reference", epochs=[1, 2, 3])
+    struck = store(tmp_path / "struck", epochs=[1, 2, 3])
+    (struck / "epochs" / "a.parquet").write_bytes(b"")
+    assert compare(struck, reference) == (3, [])
+    assert compare(store(struck, epochs=[1, 2, 3]), reference) == (0, [])
+
+
 def test_a_line_is_known_by_what_it_says_beside_numbers():
     assert ordinary("N = 1: epoch 3/5, about 0:00:05 left") == ordinary(
         "N = 2: epoch 41/50, about 0:01:15 left"

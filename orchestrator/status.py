@@ -205,7 +205,7 @@ def _announced(path: Path) -> dict[str, dict[str, Any]]:
         announced = read_json(path)
         # A number of epochs was all that earlier versions announced.
         asked = {i: row if isinstance(row, dict) else {"epochs": row} for i, row in announced.items()}
-        if not asked or not all(isinstance(row.get("epochs"), int) for row in asked.values()):
+        if not asked or not all(type(row.get("epochs")) is int for row in asked.values()):
             raise DamagedError(f"{path} is damaged (a trial has no number of epochs)")
         return asked
     except FileNotFoundError:

@@ -174,29 +174,29 @@ def _labels(file: Path, name: str) -> Values:
         if name not in parquet.schema_arrow.names:
             raise DatasetError(f"{file} has no column {name!r}, as other files have: fetch it again")
         column = parquet.read(columns=[name])[name].combine_chunks()
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    kind = column.type
-    if column.null_count:
-        raise DatasetError(f"{file}: {column.null_count} rows of {name!r} are empty: drop them")
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return whole(column.to_numpy(zero_copy_only=False))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        words = column.cast(pa.large_string())
-        if n_empty := pc.sum(pc.equal(pc.utf8_trim_whitespace(words), "")).as_py():
-            raise DatasetError(f"{file}: {n_empty} rows of {name!r} are empty: drop them")
-        longest = pc.max(pc.utf8_length(words)).as_py() or 0
-        # An array of words takes as much memory for each as for the longest, and drops a last "\0".
-        if longest > _LONGEST or pc.any(pc.ends_with(words, "\0")).as_py():
-            raise DatasetError(
-                f"{file}: {name!r} has words of {longest} characters, or one that ends in a zero: a class "
-                f"has {_LONGEST} at most, so name another column with --label-column"
-            )
-        return np.array(words.to_pylist(), dtype=str)
-    raise DatasetError(
-        f"{file}: {name!r} is of type {kind}: a label is a whole number, a word or a boolean: name another "
-        "column with --label-column, or write classes into one"
-    )
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        kind = column.type
+        if column.null_count:
+            raise DatasetError(f"{file}: {column.null_count} rows of {name!r} are empty: drop them")
+        if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+            return whole(column.to_numpy(zero_copy_only=False))
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            words = column.cast(pa.large_string())
+            if n_empty := pc.sum(pc.equal(pc.utf8_trim_whitespace(words), "")).as_py():
+                raise DatasetError(f"{file}: {n_empty} rows of {name!r} are empty: drop them")
+            longest = pc.max(pc.utf8_length(words)).as_py() or 0
+            # An array of words takes as much memory for each as for the longest, and drops a last "\0".
+            if longest > _LONGEST or pc.any(pc.ends_with(words, "\0")).as_py():
+                raise DatasetError(
+                    f"{file}: {name!r} has words of {longest} characters, or one that ends in a zero: a "
+                    f"class has {_LONGEST} at most, so name another column with --label-column"
+                )
+            return np.array(words.to_pylist(), dtype=str)
+        raise DatasetError(
+            f"{file}: {name!r} is of type {kind}: a label is a whole number, a word or a boolean: name "
+            "another column with --label-column, or write classes into one"
+        )
 
 
 def _class_names(schema: pa.Schema, label: str) -> dict[int, str] | None:

@@ -228,7 +228,7 @@ def test_what_cannot_be_read_just_now_is_refused_with_that_reason(
     assert output.err.startswith(f"error: {path} cannot be read (")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"one": true}'])
 def test_a_damaged_list_of_trials_is_named(
     store: Store, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:

@@ -324,3 +324,22 @@ def test_files_that_number_the_classes_otherwise_are_refused(tmp_path):
         pq.write_table(table.replace_schema_metadata({b"huggingface": known}), tmp_path / f"{split}.parquet")
     with pytest.raises(DatasetError, match=r"val\.parquet numbers the classes otherwise than .*train"):
         load(tmp_path)
+
+
+def test_numbers_of_words_that_are_not_there_are_refused(parquet):
+    file = parquet / "train-0.parquet"
+    words = pa.array(["cat", "dog", "cat", "dog"]).dictionary_encode()
+    write_parquet(file, [IMAGE] * 4, [], label=words)
+    write_parquet(parquet / "val-0.parquet", [IMAGE] * 2, [], label=pa.array(["cat", "dog"]))
+    whole, group = file.read_bytes(), pq.ParquetFile(file).metadata.row_group(0)
+    column = group.column(group.num_columns - 1)
+    assert column.path_in_schema == "label"
+    refused = set()
+    start = column.dictionary_page_offset
+    for place in range(start, start + column.total_compressed_size):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x80]) + whole[place + 1 :])
+        try:
+            load(parquet)
+        except DatasetError as error:
+            refused.add(str(error))
+    assert any("out of bounds" in each for each in refused), refused
